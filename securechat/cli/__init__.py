@@ -1,0 +1,80 @@
+"""The command line: parse, run, and turn every end into an exit code and one sentence.
+
+Modules that take long to import are imported when a command runs: help and version are instant.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+import click
+
+from securechat.cli.group import main
+from securechat.errors import SecurechatError
+
+_INTERRUPTED = 130
+_NAME = "securechat"
+_COMPLETION = "_SECURECHAT_COMPLETE"  # set by the shell functions that it prints for bash, zsh and fish
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run ``securechat`` with ``arguments`` and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        code = _invoke(arguments)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BaseException as error:
+        if "--debug" in arguments:
+            raise
+        return _explain(error)
+    return code if isinstance(code, int) else 0
+
+
+def _invoke(arguments: Sequence[str]) -> object:
+    """Run the command; what it raises comes as it is, where click's own way of running hides a broken pipe."""
+    if instruction := os.environ.get(_COMPLETION):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(main, {}, _NAME, _COMPLETION, instruction)
+    with main.make_context(_NAME, list(arguments)) as context:
+        return main.invoke(context)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in a group, from whichever depth of nurseries they come."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _explain(error: BaseException) -> int:
+    """Say what went wrong, in one sentence and the next step, and return the exit code."""
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if isinstance(leaf, KeyboardInterrupt | EOFError | click.Abort):  # Ctrl-C; Ctrl-D for an answer
+            return _INTERRUPTED
+        if isinstance(leaf, SystemExit):
+            return leaf.code if isinstance(leaf.code, int) else 1
+    if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+        # The reader has gone, which is its right; what Python flushes at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    known = [leaf for leaf in leaves if isinstance(leaf, SecurechatError)]
+    if known and len(known) == len(leaves):
+        click.echo(f"securechat: {known[0]}", err=True)
+        return known[0].exit_code
+    names = ", ".join(type(leaf).__name__ for leaf in leaves)
+    click.echo(
+        f"securechat: an internal error ({names}). Run it again with --debug and report what it prints.",
+        err=True,
+    )
+    return 1

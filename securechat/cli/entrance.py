@@ -1,0 +1,138 @@
+"""What is found out before anything is connected: server, room, nickname, passphrase.
+
+It imports little, so that the question for the passphrase comes at once.
+"""
+
+import getpass
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from securechat.client.address import ServerAddress, parse_server
+from securechat.client.state import State
+from securechat.errors import InputError
+from securechat.files import make_private_directory
+from securechat.sealing.names import normalise_nick, normalise_passphrase, normalise_room
+from securechat.transport.pins import parse_pin
+from securechat.ui import terminal
+
+_VARIABLE = "SECURECHAT_PASSPHRASE"
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """Where to go, and with what.
+
+    Attributes:
+        server: The server, with the pin that was given, if any.
+        room: The room's name, normalised.
+        nick: The nickname, normalised.
+        profile: The profile's directory.
+        state: The profile's database, open.
+        secret: The remembered room secret, 32 bytes; empty for none.
+        passphrase: The passphrase, normalised; empty where the secret is remembered.
+    """
+
+    server: ServerAddress
+    pin: bytes
+    room: str
+    nick: str
+    profile: Path
+    state: State
+    secret: bytes = field(repr=False)
+    passphrase: str = field(repr=False)
+
+
+def profile_path(given: Path | None) -> Path:
+    """Return the profile's directory."""
+    return given or platformdirs.user_data_path("securechat") / "profile"
+
+
+@contextmanager
+def enter(given: dict[str, Any]) -> Iterator[Entrance]:
+    """Check what was given and ask for the passphrase; the profile is closed at the end.
+
+    Raises:
+        SecurechatError: Something given is unusable.
+    """
+    if given["create"] and given["must_exist"]:
+        raise InputError("--create and --must-exist exclude each other.", "Give one of them.")
+    server = parse_server(given["server"])
+    pin = parse_pin(given["pin"]) if given["pin"] else server.pin
+    profile = make_private_directory(profile_path(given["profile"]))
+    state = State.open(profile / "state.sqlite")
+    try:
+        room = _choose_room(given["room"] or server.room, state)
+        nick = choose_nick(given["nick"], state)
+        raw = _given_passphrase(given)
+        secret = state.secret(room) if raw is None else None
+        passphrase = "" if secret else normalise_passphrase(_prompt(room) if raw is None else raw)
+        yield Entrance(server, pin, room, nick, profile, state, secret or b"", passphrase)
+    finally:
+        state.close()
+
+
+def _choose_room(given: str, state: State) -> str:
+    """Return the room that was named, or the last one."""
+    room = given or state.setting("room")
+    if not room:
+        raise InputError("No room was named.", "Give it with --room.")
+    room = normalise_room(room)
+    state.set_setting("room", room)
+    return room
+
+
+def choose_nick(given: str | None, state: State) -> str:
+    """Return the nickname that was given, or the last one, or the user's name, normalised.
+
+    Raises:
+        InputError: What was given is none.
+    """
+    if given:
+        nick = normalise_nick(given)
+        state.set_setting("nick", nick)
+        return nick
+    if last := state.setting("nick"):
+        return last
+    try:
+        return normalise_nick(getpass.getuser())
+    except (InputError, OSError, KeyError):
+        return "guest"
+
+
+def _given_passphrase(given: dict[str, Any]) -> str | None:
+    if given["passphrase_file"] is not None:
+        return _first_line(given["passphrase_file"])
+    if given["passphrase_fd"] is not None:
+        return _first_line(given["passphrase_fd"])
+    return os.environ.pop(_VARIABLE, None)
+
+
+def _first_line(source: Path | int) -> str:
+    """Return the first line of a file or an open file descriptor, without its end."""
+    try:
+        with open(source, "rb") as file:  # noqa: PTH123 - an open descriptor has no path
+            others = stat.S_IRWXG | stat.S_IRWXO
+            if isinstance(source, Path) and os.name == "posix" and os.fstat(file.fileno()).st_mode & others:
+                sys.stderr.write(f"securechat: others can read {source}; run: chmod 600 {source}\n")
+            return file.readline().rstrip(b"\r\n").decode()
+    except OSError as error:
+        raise InputError(f"The passphrase cannot be read from {source}: {error.strerror}.", "Check it.") from error
+    except UnicodeDecodeError:
+        raise InputError(f"The passphrase in {source} is not UTF-8.", "Save it as UTF-8.") from None
+
+
+def _prompt(room: str) -> str:
+    if not terminal.has_terminal():
+        raise InputError(
+            "There is no passphrase, and no terminal to ask for it.",
+            f"Give --passphrase-file, --passphrase-fd or {_VARIABLE}.",
+        )
+    return terminal.ask_hidden(f"Passphrase of room {room}: ")

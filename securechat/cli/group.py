@@ -1,0 +1,30 @@
+"""The group of commands."""
+
+import click
+
+from securechat import __version__
+from securechat.cli import options
+from securechat.cli.client import chat, send, tail
+from securechat.cli.demo import demo
+from securechat.cli.doctor import doctor
+from securechat.cli.server import server
+from securechat.cli.tools import cert, identity, known_hosts, passphrase
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="See 'securechat COMMAND --help'. Two commands to the first message: 'securechat server' on your box, "
+    "then 'securechat chat SERVER --room ROOM' with the line that it prints.",
+)
+@click.version_option(__version__, "-V", "--version", message="securechat %(version)s")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@click.pass_context
+def main(context: click.Context, *, debug: bool) -> None:
+    """Private rooms on your own box: a passphrase is all you share."""
+    group = context.command
+    assert isinstance(group, click.Group)
+    context.default_map = options.load_defaults(group, options.config_path())
+
+
+for command in (server, chat, send, tail, cert, passphrase, doctor, known_hosts, identity, demo):
+    main.add_command(command)

@@ -1,0 +1,97 @@
+"""From what was found out to a conversation: how the secret is made, and what a person is asked on the way."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from securechat.cli.entrance import Entrance
+from securechat.client.address import ServerAddress
+from securechat.client.profile import Profile
+from securechat.client.session import Options, open_conversation
+from securechat.client.strength import check_new
+from securechat.client.trust import Trust
+from securechat.errors import NotTrustedError
+from securechat.sealing.keys import RoomKeys, RoomSecret, derive_secret
+from securechat.transport.pins import format_pin, parse_pin
+from securechat.ui import terminal
+from securechat.ui.lines import Opener
+from securechat.ui.typed import ask
+
+Make = Callable[..., Opener]
+Main = Callable[[Make], Awaitable[None]]
+
+
+def run(main: Main, entrance: Entrance, given: dict[str, Any]) -> None:
+    """Run ``main`` under trio.
+
+    Args:
+        main: An async function; it is called with one that makes an opener of the conversation, and
+            takes the options that the command decides.
+        entrance: What was found out.
+        given: The options of the command line by name.
+    """
+    profile = Profile(entrance.profile)
+    options = partial(
+        Options,
+        server=entrance.server,
+        room=entrance.room,
+        nick=entrance.nick,
+        identity=profile.load_identity(),
+        derive=partial(_derive, entrance),
+        trust=Trust(profile.known_hosts, entrance.pin, given["ca"], ask_trust),
+        state=entrance.state,
+        keeps_secret=given["remember"],
+        ask_create=partial(_ask_create, entrance, given),
+    )
+
+    def make(**decided: Any) -> Opener:
+        return partial(open_conversation, options(**decided))
+
+    trio.run(main, make)
+
+
+def _derive(entrance: Entrance) -> RoomSecret:
+    if entrance.secret:
+        return RoomSecret(entrance.secret)
+    return derive_secret(entrance.room, entrance.passphrase)
+
+
+async def ask_trust(server: ServerAddress, pin: bytes, why: str) -> bool:
+    """Ask about a first contact: yes, no, or the pin pasted from the server's own screen."""
+    shown = format_pin(pin)
+    if not terminal.has_terminal():
+        return False
+    sys.stderr.write(
+        f"First contact with {server}. {why}\nIts pin is {shown}\nCompare it with what the server printed at start.\n"
+    )
+    answer = await ask("Trust it from now on? (yes, no, or paste the pin) ")
+    if answer.lower() in {"y", "yes"}:
+        return True
+    if answer.lower() in {"", "n", "no"}:
+        return False
+    if parse_pin(answer) == pin:
+        return True
+    raise NotTrustedError("The pin that you gave is not the server's.", "Nothing was sent. Ask who runs the server.")
+
+
+async def _ask_create(entrance: Entrance, given: dict[str, Any], keys: RoomKeys) -> bool:
+    """Decide about a room that nobody has used: the flag says so, or a person is asked."""
+    if not given["create"]:
+        if given["must_exist"] or not terminal.has_terminal():
+            return False
+        sys.stderr.write(
+            f"Nobody has used this room name and passphrase on {entrance.server}.\n"
+            f"If others should be here, check both; the room words are: {keys.words}\n"
+        )
+        _check_strength(entrance, given)
+        return (await ask("Create the room? (yes or no) ")).lower() in {"y", "yes"}
+    _check_strength(entrance, given)
+    return True
+
+
+def _check_strength(entrance: Entrance, given: dict[str, Any]) -> None:
+    if entrance.passphrase and not given["weak_passphrase"]:
+        check_new(entrance.passphrase, [entrance.room, entrance.nick])

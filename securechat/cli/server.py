@@ -1,0 +1,58 @@
+"""``securechat server``: its options."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from securechat import limits
+from securechat.cli.options import duration, option
+
+
+@click.command()
+@option("--host", help="Listen on this address only; by default on all.")
+@option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7443,
+    show_default=True,
+    help="TCP port; 0 picks one.",
+)
+@option(
+    "--cert",
+    type=click.Path(path_type=Path),
+    help="Certificate (PEM); by default a self-signed one in --data.",
+)
+@option("--key", type=click.Path(path_type=Path), help="Its key (PEM); by default in the same file.")
+@option("--data", type=click.Path(path_type=Path), help="Directory of history and own certificate.")
+@option("--memory", is_flag=True, help="Keep messages in memory only.")
+@option("--retain", type=duration, default="7d", show_default=True, help="Keep messages so long.")
+@option(
+    "--retain-messages",
+    type=click.IntRange(min=0),
+    default=limits.RETAIN_MESSAGES,
+    show_default=True,
+    help="Keep so many messages of each room.",
+)
+@option(
+    "--rooms",
+    type=click.Choice(["open", "closed"]),
+    default="open",
+    help="Whether new rooms may be created.",
+)
+@click.option(
+    "--compat",
+    is_flag=False,
+    flag_value="0.0.0.0:12345",
+    metavar="[[HOST:]PORT]",
+    help="Serve old programs too, in rooms of their own, NOT ENCRYPTED.",
+)
+@option("--access-log", type=click.Path(path_type=Path), help="Write joins and leaves to this file too.")
+@option("--log-json", is_flag=True, help="Log one JSON object a line.")
+def server(**given: Any) -> None:
+    """Run a server: it routes ciphertext, and cannot read, name or size up what it carries."""
+    if given["key"] and not given["cert"]:
+        raise click.UsageError("--key needs --cert.")
+    from securechat.cli.operate import operate
+
+    operate(given)

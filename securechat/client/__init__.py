@@ -1,0 +1,1 @@
+"""The client core: one conversation with one room, for any screen."""

@@ -1,0 +1,42 @@
+"""Envelopes opened and their bodies parsed; pure, so that a page of them can be opened in a thread."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from securechat.errors import Failure, OpenError
+from securechat.protocol import chain
+from securechat.sealing.body import Body, parse
+from securechat.sealing.envelope import Context, open_envelope
+from securechat.sealing.keys import RoomKeys
+
+
+class Letter(NamedTuple):
+    """What came of an envelope.
+
+    Attributes:
+        digest: SHA-256 of the envelope, 32 bytes.
+        identity: Its sender, 32 bytes; empty when it did not open.
+        body: What it says; None when it did not open.
+        failure: Why it did not open.
+    """
+
+    digest: bytes
+    identity: bytes
+    body: Body | None
+    failure: Failure | None
+
+
+def read_letter(keys: RoomKeys, envelope: bytes, context: Context = Context.MESSAGE) -> Letter:
+    """Open one envelope; a failure is a value here, to be shown."""
+    digest = chain.digest(envelope)
+    try:
+        opened = open_envelope(keys, context, envelope)
+        body = parse(context, opened.body)
+    except OpenError as error:
+        return Letter(digest, b"", None, error.failure)
+    return Letter(digest, opened.identity, body, None)
+
+
+def read_letters(keys: RoomKeys, envelopes: Iterable[bytes]) -> list[Letter]:
+    """Open many."""
+    return [read_letter(keys, envelope) for envelope in envelopes]

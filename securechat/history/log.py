@@ -1,0 +1,129 @@
+"""The interface of a room log. Both implementations pass the same contract test.
+
+A log holds rooms, each a dense sequence of opaque envelopes with the hash chain over them
+(``securechat.protocol.chain``). A room outlives its messages: the chain goes on after all were expired.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from securechat import limits
+from securechat.protocol.messages import Direction, Record
+
+
+class Head(NamedTuple):
+    """Where a room's log stands.
+
+    Attributes:
+        room: The log's own number for the room.
+        log_id: 16 random bytes, chosen at creation.
+        oldest: The first sequence that is kept; ``newest + 1`` when none is.
+        newest: The last sequence; 0 before the first message.
+        hash: H of ``newest``, 32 bytes.
+    """
+
+    room: int
+    log_id: bytes
+    oldest: int
+    newest: int
+    hash: bytes
+
+
+class Append(NamedTuple):
+    """A message to be appended: ``clock`` is the server's, in ms since 1970 UTC."""
+
+    room: int
+    clock: int
+    envelope: bytes
+
+
+class Appended(NamedTuple):
+    """What became of it.
+
+    Attributes:
+        sequence: Its place in the room's log.
+        clock: When it was appended, in ms since 1970 UTC.
+        hash: H of ``sequence``, 32 bytes; empty when it is not new.
+    """
+
+    sequence: int
+    clock: int
+    hash: bytes
+
+    @property
+    def is_new(self) -> bool:
+        """Whether this append added it; otherwise the log held the same envelope already."""
+        return bool(self.hash)
+
+
+class Page(NamedTuple):
+    """A stretch of the log, in order and without a hole, as PAST carries it.
+
+    Attributes:
+        oldest: The first sequence that is kept.
+        newest: The last sequence of the log.
+        first: The sequence of the first record.
+        before: H of ``first - 1``, 32 bytes.
+        records: The messages, at most 1,000 and 256 KiB of them.
+    """
+
+    oldest: int
+    newest: int
+    first: int
+    before: bytes
+    records: tuple[Record, ...]
+
+
+class Retention(NamedTuple):
+    """How long messages are kept: ``seconds`` by the server's clock, and ``messages`` of each room."""
+
+    seconds: float = limits.RETAIN_SECONDS
+    messages: int = limits.RETAIN_MESSAGES
+
+
+class RoomLog(Protocol):
+    """A room log.
+
+    Cancellation:
+        An append that was cancelled may have happened or not; the others change nothing but at once.
+    """
+
+    async def open_room(self, address: bytes, new_log_id: bytes | None) -> tuple[Head, bool] | None:
+        """Return the room at ``address`` (32 bytes) and whether this call created it.
+
+        Args:
+            address: The room address, 32 bytes.
+            new_log_id: 16 random bytes with which to create the room; None to create nothing.
+
+        Returns:
+            None when there is no such room and nothing was to be created.
+
+        Raises:
+            StorageError: It cannot be read or written.
+        """
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        """Append all of ``batch`` in order, durably, or nothing of it.
+
+        An envelope that the room holds already is not appended again.
+
+        Raises:
+            StorageError: Nothing was appended.
+        """
+
+    async def read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
+        """Return a page of at most ``most`` messages from ``sequence`` on, or before it.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+
+    async def expire(self, retention: Retention, clock: int) -> dict[int, int]:
+        """Delete what is kept no longer at ``clock`` (ms since 1970 UTC), and return the new oldest by room.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+
+    async def aclose(self) -> None:
+        """Close the log; whatever was appended stays."""

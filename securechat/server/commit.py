@@ -1,0 +1,128 @@
+"""From SEND to DELIVER: one durable commit for all that a scheduler pass brought in, then its deliveries.
+
+A message is delivered, which acknowledges it, only when the log holds it. While one commit runs, what
+comes in collects for the next: the busier the server, the larger the batches.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import trio
+
+from securechat import limits
+from securechat.errors import StorageError
+from securechat.history.log import Append, Appended, RoomLog
+from securechat.protocol import chain
+from securechat.protocol.messages import Code, Deliver
+from securechat.server.room import Member, Room
+from securechat.server.rooms import Rooms
+
+
+class _Sent(NamedTuple):
+    member: Member
+    envelope: bytes
+
+
+class Committer:
+    """The one task that appends.
+
+    Args:
+        log: The room log.
+        rooms: Told when a room has nothing in flight any more.
+        clock: The server's clock, in ms since 1970 UTC.
+        on_failure: Called with the error when a batch could not be stored.
+    """
+
+    def __init__(
+        self,
+        log: RoomLog,
+        rooms: Rooms,
+        clock: Callable[[], int],
+        on_failure: Callable[[StorageError], None],
+    ) -> None:
+        self._log = log
+        self._rooms = rooms
+        self._clock = clock
+        self._on_failure = on_failure
+        self._sent: deque[_Sent] = deque()
+        self._wake = trio.Event()
+
+    def submit(self, member: Member, envelope: bytes) -> None:
+        """Take a message in; its sender's session is told by ``settle`` when it was answered."""
+        member.room.in_flight += 1
+        self._sent.append(_Sent(member, envelope))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run for ever: append, then deliver."""
+        while True:
+            await self._wake.wait()
+            taken = self._take()
+            if not self._sent:
+                self._wake = trio.Event()
+            batch = [sent for sent in taken if self._is_in_turn(sent)]
+            if batch:
+                await self._commit(batch)
+            for member, envelope in taken:
+                member.room.in_flight -= 1
+                member.receiver.settle(len(envelope))
+                self._rooms.release(member.room)
+
+    def _take(self) -> list[_Sent]:
+        """Take what one commit may hold, at least one message."""
+        taken: list[_Sent] = []
+        size = 0
+        while self._sent and len(taken) < limits.COMMIT_MESSAGES:
+            size += len(self._sent[0].envelope)
+            if taken and size > limits.COMMIT_BYTES:
+                break
+            taken.append(self._sent.popleft())
+        return taken
+
+    def _is_in_turn(self, sent: _Sent) -> bool:
+        """Refuse what a member sent behind a refused message; that one has to come again first."""
+        member = sent.member
+        if member.refused is None:
+            return True
+        envelope_id = chain.envelope_id(sent.envelope)
+        if envelope_id == member.refused:
+            member.refused = None
+            return True
+        member.refuse(envelope_id, Code.OUT_OF_ORDER, limits.STORAGE_RETRY, "an earlier message was refused")
+        return False
+
+    async def _commit(self, batch: list[_Sent]) -> None:
+        clock = self._clock()
+        try:
+            appended = await self._log.append([Append(m.room.number, clock, envelope) for m, envelope in batch])
+        except StorageError as error:
+            self._on_failure(error)
+            for member, envelope in batch:
+                envelope_id = chain.envelope_id(envelope)
+                member.refuse(
+                    envelope_id,
+                    Code.STORAGE,
+                    limits.STORAGE_RETRY,
+                    "the message could not be stored",
+                )
+        else:
+            _deliver(batch, appended)
+
+
+def _deliver(batch: list[_Sent], appended: list[Appended]) -> None:
+    """Fan out what is new, one write to a member for each room; answer a resend to its sender alone."""
+    frames: dict[Room, list[bytes]] = {}
+    resent: list[tuple[Member, bytes]] = []
+    for (member, envelope), (sequence, clock, head) in zip(batch, appended, strict=True):
+        room = member.room
+        frame = Deliver(room.handle, sequence, clock, envelope).encode()
+        if head:
+            room.advance(sequence, head)
+            frames.setdefault(room, []).append(frame)
+        else:
+            resent.append((member, frame))
+    for room, delivered in frames.items():
+        room.fan_out(b"".join(delivered))
+    for member, frame in resent:
+        member.receiver.send(frame)

@@ -1,0 +1,86 @@
+"""The rooms that are in use, and their changes of presence."""
+
+import os
+from collections import Counter
+
+import trio
+
+from securechat import limits
+from securechat.history.log import RoomLog
+from securechat.protocol import chain
+from securechat.protocol.messages import Change
+from securechat.server.room import Member, Room
+
+
+class Rooms:
+    """All rooms with members or messages in flight.
+
+    Args:
+        log: The room log.
+    """
+
+    def __init__(self, log: RoomLog) -> None:
+        self._log = log
+        self._by_address: dict[bytes, Room] = {}
+        self._last_handle = 0
+        self._looked_up: Counter[bytes] = Counter()
+        self._changed: set[Room] = set()
+        self._change = trio.Event()
+
+    async def find(self, address: bytes, *, may_create: bool) -> tuple[Room, bool] | None:
+        """Return the room at ``address`` and whether it was created just now; None when there is none.
+
+        The caller joins it before the next checkpoint.
+
+        Raises:
+            StorageError: The log cannot be read or written.
+        """
+        if room := self._by_address.get(address):
+            return room, False
+        new_log_id = os.urandom(chain.LOG_ID_BYTES) if may_create else None
+        self._looked_up[address] += 1
+        try:
+            opened = await self._log.open_room(address, new_log_id)
+        finally:
+            self._looked_up -= Counter([address])
+            if room := self._by_address.get(address):
+                self.release(room)
+        if opened is None:
+            return None
+        head, created = opened
+        if room is None:
+            self._last_handle += 1
+            room = Room(self._last_handle, address, head)
+        self._by_address[address] = room  # one that was faster knows more than this head
+        return room, created
+
+    def release(self, room: Room) -> None:
+        """Forget the room if nothing needs it, nor may need what it knows."""
+        if room.is_idle and not self._looked_up[room.address]:
+            self._by_address.pop(room.address, None)
+            self._changed.discard(room)
+
+    def set_oldest(self, oldest: dict[int, int]) -> None:
+        """Note what retention has left: the new oldest sequence by the log's number of the room."""
+        for room in self._by_address.values():
+            room.oldest = oldest.get(room.number, room.oldest)
+
+    def tell(self, change: Change, member: Member) -> None:
+        """Tell the room of a member's change: at once in a small room, together with others in a large one."""
+        room = member.room
+        room.note(change, member)
+        if room.tells_at_once:
+            room.tell_changes()
+        else:
+            self._changed.add(room)
+            self._change.set()
+
+    async def tell_changes(self) -> None:
+        """Run for ever: tell large rooms their changes, once a second."""
+        while True:
+            await self._change.wait()
+            await trio.sleep(limits.PRESENCE_DELAY)
+            self._change = trio.Event()
+            changed, self._changed = self._changed, set()
+            for room in changed:
+                room.tell_changes()

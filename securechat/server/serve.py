@@ -1,0 +1,248 @@
+"""The server as a whole: listeners, sessions, and an end in good order.
+
+Two nurseries: an outer one for sessions and services, an inner one for listeners, so that a drain stops
+listening first, then lets every session finish what is in flight, and only then closes the log.
+"""
+
+import errno
+import gc
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from securechat import labels, limits
+from securechat.errors import ChannelClosedError, SecurechatError, StorageError
+from securechat.files import make_private_directory
+from securechat.history.log import Retention, RoomLog
+from securechat.history.memory import MemoryLog
+from securechat.history.sqlite import SqliteLog
+from securechat.protocol.messages import Reason
+from securechat.server.access import AccessLog
+from securechat.server.buckets import AddressBuckets
+from securechat.server.commit import Committer
+from securechat.server.rooms import Rooms
+from securechat.server.session import Services, Session, clock_ms
+from securechat.transport.certificates import Pair
+from securechat.transport.channel import take_socket
+from securechat.transport.tls import ServerTls
+from securechat.transport.tls_channel import TlsChannel
+
+_logger = logging.getLogger("securechat.server")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a server is told.
+
+    Attributes:
+        pair: Certificate and key.
+        data: The data directory; None keeps messages in memory.
+        host: The address to listen on; None for all, IPv4 and IPv6.
+        port: The TCP port; 0 picks a free one.
+        retention: How long messages are kept.
+        may_create: Whether members may create rooms.
+    """
+
+    pair: Pair
+    data: Path | None
+    host: str | None = None
+    port: int = 7443
+    retention: Retention = field(default_factory=Retention)
+    may_create: bool = True
+
+
+class Started(NamedTuple):
+    """What a running server is: its port, its pin (32 bytes) and the names of its certificate."""
+
+    port: int
+    pin: bytes
+    names: tuple[str, ...]
+
+
+class Server:
+    """A server. ``serve`` runs it; ``stop`` drains it; ``reload`` takes the certificate anew.
+
+    Args:
+        configuration: What it is told.
+        tls: The certificate, loaded.
+        access: The access log.
+    """
+
+    def __init__(self, configuration: Configuration, tls: ServerTls, access: AccessLog | None = None) -> None:
+        self._configuration = configuration
+        self._tls = tls
+        self._access = access or AccessLog()
+        self._sessions: set[Session] = set()
+        self._handshakes = AddressBuckets(*limits.HANDSHAKES_PER_ADDRESS, trio.current_time)
+        self._stop = trio.Event()
+        self._empty = trio.Event()
+
+    def stop(self) -> None:
+        """Drain: stop listening, let every session finish, close. ``serve`` returns within 10 s."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Serve new connections with the certificate as the files have it now; keep the old one if they are bad."""
+        try:
+            self._tls = ServerTls.load(self._configuration.pair)
+        except SecurechatError as error:
+            _logger.error("the certificate stays as it was: %s", error)
+        else:
+            _logger.info("the certificate was loaded anew")
+
+    async def serve(self, *, task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until ``stop``; started when connections can be made.
+
+        Raises:
+            SecurechatError: The log cannot be opened, or the port is not to be had.
+        """
+        async with AsyncExitStack() as stack:
+            log = _open_log(self._configuration.data)
+            stack.push_async_callback(log.aclose)
+            rooms = Rooms(log)
+            await self._expire(log, rooms)
+            listeners = await open_listeners(self._configuration.host, self._configuration.port)
+            committer = Committer(log, rooms, clock_ms, _report_failure())
+            services = Services(log, rooms, committer, self._access, self._configuration.may_create)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(committer.run)
+                nursery.start_soon(rooms.tell_changes)
+                nursery.start_soon(self._keep_expiring, log, rooms)
+                async with trio.open_nursery() as listening:
+                    handler = partial(self._accept, services)
+                    listening.start_soon(partial(trio.serve_listeners, handler, listeners, handler_nursery=nursery))
+                    port = listeners[0].socket.getsockname()[1]
+                    gc.freeze()  # what start-up made is here to stay
+                    task_status.started(Started(port, self._tls.pin, self._tls.names))
+                    await self._stop.wait()
+                    listening.cancel_scope.cancel()
+                await self._drain()
+                nursery.cancel_scope.cancel()
+            endings = ", ".join(f"{reason} {count}" for reason, count in sorted(services.closed.items()))
+            _logger.info("stopped; connections ended: %s", endings or "none")
+
+    async def _drain(self) -> None:
+        for session in self._sessions:
+            session.end(Reason.SHUTDOWN, 1)
+        with trio.move_on_after(limits.DRAIN_TIMEOUT):
+            while self._sessions:
+                self._empty = trio.Event()
+                await self._empty.wait()
+
+    async def _keep_expiring(self, log: RoomLog, rooms: Rooms) -> None:
+        while True:
+            await trio.sleep(limits.EXPIRY_INTERVAL)
+            await self._expire(log, rooms)
+
+    async def _expire(self, log: RoomLog, rooms: Rooms) -> None:
+        try:
+            rooms.set_oldest(await log.expire(self._configuration.retention, clock_ms()))
+        except StorageError as error:
+            _logger.error("old messages could not be removed: %s", error)
+
+    async def _accept(self, services: Services, stream: trio.SocketStream) -> None:
+        """Serve one connection: the one place where whatever goes wrong ends that connection alone."""
+        tls = self._tls
+        try:
+            channel = TlsChannel(take_socket(stream), tls.context)
+        except OSError:  # gone already
+            services.closed["handshake"] += 1
+            return
+        services.access.connected(1)
+        try:
+            if await self._shake_hands(channel):
+                await self._run_session(Session(services, channel, tls.pin))
+            else:
+                services.closed["handshake"] += 1
+        except Exception:
+            services.closed["internal"] += 1
+            _logger.exception("a fault of this server ended a connection; please report it")
+        finally:
+            channel.abort()
+            services.access.connected(-1)
+
+    async def _shake_hands(self, channel: TlsChannel) -> bool:
+        """Do the TLS handshake; tell whether a securechat client is at the other end."""
+        if self._handshakes.of(channel.peer).take():
+            return False
+        with trio.move_on_after(limits.HANDSHAKE_TIMEOUT):
+            try:
+                await channel.handshake()
+            except (ssl.SSLError, ChannelClosedError) as error:
+                _logger.debug("no TLS with %s: %s", channel.peer, error)
+                return False
+            return channel.alpn == labels.ALPN
+        return False
+
+    async def _run_session(self, session: Session) -> None:
+        self._sessions.add(session)
+        if self._stop.is_set():
+            session.end(Reason.SHUTDOWN, 1)
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+            if not self._sessions:
+                self._empty.set()
+
+
+def _open_log(data: Path | None) -> RoomLog:
+    if data is None:
+        return MemoryLog()
+    return SqliteLog.open(make_private_directory(data) / "history.sqlite")
+
+
+def _report_failure() -> Callable[[StorageError], None]:
+    """Return a reporter that says the same failure once a minute at the most."""
+    said: dict[str, float] = {}
+
+    def report(error: StorageError) -> None:
+        now = trio.current_time()
+        if now - said.get(error.message, -limits.EXPIRY_INTERVAL) >= limits.EXPIRY_INTERVAL:
+            said[error.message] = now
+            _logger.error("messages could not be stored: %s", error)
+
+    return report
+
+
+async def open_listeners(host: str | None, port: int) -> list[trio.SocketListener]:
+    """Listen on ``host`` (None: all addresses, IPv4 and IPv6, on one port).
+
+    Raises:
+        SecurechatError: The port is in use, or the address is not this machine's.
+    """
+    try:
+        if port or host not in {None, "localhost"}:
+            return await trio.open_tcp_listeners(port, host=host, backlog=limits.ACCEPT_BACKLOG)
+        both = ("0.0.0.0", "::") if host is None else ("127.0.0.1", "::1")  # noqa: S104
+        listeners = await trio.open_tcp_listeners(0, host=both[0], backlog=limits.ACCEPT_BACKLOG)
+        port = listeners[0].socket.getsockname()[1]
+        try:
+            return listeners + await trio.open_tcp_listeners(port, host=both[1], backlog=limits.ACCEPT_BACKLOG)
+        except OSError:  # no IPv6 here
+            return listeners
+    except OSError as error:
+        raise _explain(error, host, port) from error
+
+
+def _explain(error: OSError, host: str | None, port: int) -> SecurechatError:
+    where = f"{host or 'this machine'}, port {port}"
+    if isinstance(error, socket.gaierror):
+        return SecurechatError(f"{host!r} is no address of this machine.", "Give one of its addresses with --host.")
+    # trio raises EADDRINUSE of its own making, with a message and a cause in place of a number
+    numbers = {error.errno, getattr(error.__cause__, "errno", None)}
+    if errno.EADDRINUSE in numbers:
+        return SecurechatError(f"The port is in use: {where}.", "Stop the other program, or choose another --port.")
+    if errno.EACCES in numbers:
+        return SecurechatError(f"This user may not listen on {where}.", "Choose a --port of 1024 or above.")
+    if errno.EADDRNOTAVAIL in numbers:
+        return SecurechatError(f"{host} is no address of this machine.", "Give one of its addresses with --host.")
+    return SecurechatError(f"Cannot listen on {where}: {error}.", "Choose another --host or --port.")

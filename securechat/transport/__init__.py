@@ -1,0 +1,1 @@
+"""TLS: contexts, certificates, pins, known hosts, and the channel that carries frames under trio."""

@@ -1,0 +1,172 @@
+"""Self-signed certificates for a server's own box, and the loading of any pair (RFC 5280)."""
+
+import datetime
+import hashlib
+import ipaddress
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from securechat.errors import InputError, SecurechatError
+from securechat.files import write_private
+
+DEFAULT_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+_VALIDITY: Final = datetime.timedelta(days=3650)  # clients trust the key, not the dates
+_COMMON_NAME_CHARACTERS: Final = 64
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, as files.
+
+    Attributes:
+        certificate: PEM, the leaf first.
+        key: PEM; may be the same file.
+    """
+
+    certificate: Path
+    key: Path
+
+    def read_leaf(self) -> x509.Certificate:
+        """Return the first certificate of the file.
+
+        Raises:
+            SecurechatError: The file cannot be read or holds none.
+        """
+        try:
+            return x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        except OSError as error:
+            raise SecurechatError(
+                f"{self.certificate} cannot be read: {error.strerror}.",
+                "Name another file with --cert.",
+            ) from error
+        except ValueError as error:
+            raise SecurechatError(
+                f"{self.certificate} holds no PEM certificate.",
+                "Make a pair with 'securechat cert'.",
+            ) from error
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Let ``context`` serve with this pair.
+
+        Raises:
+            SecurechatError: A file cannot be read, or the key is encrypted or belongs to another certificate.
+        """
+        self.read_leaf()
+        try:
+            # A password would be asked for on the terminal, by OpenSSL, at start and at each reload.
+            context.load_cert_chain(self.certificate, self.key, password=lambda: b"")
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise SecurechatError(
+                    f"The key in {self.key} does not belong to the certificate in {self.certificate}.",
+                    "Name the two files of one pair.",
+                ) from error
+            raise SecurechatError(
+                f"{self.key} holds no usable private key.",
+                "Give an unencrypted PEM key with --key.",
+            ) from error
+        except OSError as error:
+            raise SecurechatError(
+                f"{self.key} cannot be read: {error.strerror}.", "Check the file and its rights."
+            ) from error
+
+
+def names_of(certificate: x509.Certificate) -> list[str]:
+    """Return the DNS names and addresses that a certificate is for, in its order."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in names if isinstance(name, x509.DNSName | x509.IPAddress)]
+
+
+def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False) -> Pair:
+    """Write ``cert.pem`` and ``key.pem`` (0600): ECDSA P-256, valid ten years, for ``names``.
+
+    Args:
+        directory: Made (0700) if absent.
+        names: DNS names and IP addresses, by default this machine's own; the first is the common name too.
+        overwrite: Replace an existing pair.
+
+    Raises:
+        InputError: A name is neither a DNS name nor an address.
+        SecurechatError: A file exists already, or cannot be written.
+    """
+    pair = Pair(directory / "cert.pem", directory / "key.pem")
+    certificate, key = _make(names or DEFAULT_NAMES)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (pair.certificate, pair.key):
+            if not overwrite and path.exists():
+                raise SecurechatError(f"{path} exists already.", "Replace it with --force, or name another --out.")
+        write_private(pair.key, key)
+        write_private(pair.certificate, certificate)
+        os.chmod(pair.certificate, 0o644)  # noqa: PTH101 - a certificate is public
+    except OSError as error:
+        raise SecurechatError(
+            f"The certificate cannot be written to {directory}: {error.strerror}.",
+            "Name another directory with --out.",
+        ) from error
+    return pair
+
+
+def _make(names: Sequence[str]) -> tuple[bytes, bytes]:
+    alternatives = [_general_name(name) for name in names]
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:_COMMON_NAME_CHARACTERS])])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + _VALIDITY)
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), private
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        ascii_name = name.encode("idna").decode()
+        if not ascii_name or ascii_name.strip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.*_"):
+            raise ValueError(name)
+        return x509.DNSName(ascii_name)
+    except ValueError as error:
+        raise InputError(
+            f"{name!r} is neither a DNS name nor an IP address.",
+            "Give names such as chat.example.org or 192.0.2.7.",
+        ) from error
+
+
+def spki_hash(certificate: bytes) -> bytes:
+    """Return the SHA-256, 32 bytes, of the DER SubjectPublicKeyInfo (RFC 5280, 4.1.2.7) of a DER certificate."""
+    public_key = x509.load_der_x509_certificate(certificate).public_key()
+    spki = public_key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).digest()
+
+
+def pin_of(pair: Pair) -> bytes:
+    """Return the pin, 32 bytes, of a pair's leaf certificate."""
+    return spki_hash(pair.read_leaf().public_bytes(serialization.Encoding.DER))

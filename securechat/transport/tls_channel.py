@@ -1,0 +1,152 @@
+"""The channel over TLS (RFC 8446).
+
+After the handshake, what is already in the incoming BIO is decrypted before waiting: a first frame can
+arrive together with the client's Finished. close_notify goes both ways, and an end without it is an
+error (truncation). What waits behind a full socket is plaintext: it is encrypted when its turn comes.
+"""
+
+import socket
+import ssl
+from contextlib import suppress
+from typing import Final
+
+from securechat import limits
+from securechat.errors import ChannelBrokenError, ChannelClosedError
+from securechat.transport.channel import SocketChannel
+
+_READ_BYTES: Final = 64 * 1024
+
+
+class TlsChannel(SocketChannel):
+    """See ``Channel``. Made around a connected socket; ``handshake`` comes first.
+
+    Args:
+        sock: A connected, non-blocking TCP socket; the channel closes it.
+        context: The TLS context.
+        server_name: For a client: the name to ask for and, under a verifying context, to check.
+        received: For a server: what was read from the socket already.
+    """
+
+    def __init__(
+        self, sock: socket.socket, context: ssl.SSLContext, server_name: str | None = None, received: bytes = b""
+    ) -> None:
+        super().__init__(sock)
+        self._incoming = ssl.MemoryBIO()
+        self._incoming.write(received)
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=server_name is None,
+            server_hostname=server_name,
+        )
+        self._may_hold_data = False  # decrypted or decryptable bytes besides what a read brings
+
+    @property
+    def alpn(self) -> str | None:
+        """The application protocol that the handshake agreed on; None for none."""
+        return self._tls.selected_alpn_protocol()
+
+    @property
+    def peer_certificate(self) -> bytes:
+        """The peer's certificate in DER, as a client sees it after the handshake."""
+        certificate = self._tls.getpeercert(binary_form=True)
+        assert certificate is not None, "a TLS server always shows one"
+        return certificate
+
+    async def handshake(self) -> None:
+        """Do the TLS handshake. The caller sets the deadline.
+
+        Raises:
+            ssl.SSLError: It failed; the peer has been told why.
+            ChannelBrokenError: The connection ended in it.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                await self.drain()
+                await self._read_ciphertext()
+            except ssl.SSLEOFError as error:
+                raise ChannelBrokenError(_describe(error)) from error
+            except ssl.SSLError:
+                self._flush()
+                raise
+            else:
+                break
+        self._flush()
+        self._may_hold_data = True
+
+    def _encode(self, data: bytes) -> bytes:
+        """Encrypt ``data``; TLS refuses when what came from the peer has ended it."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            self._break(error)
+        return self._outgoing.read()
+
+    def _flush(self) -> None:
+        """Send what TLS has to say by itself."""
+        self._hand_over(self._outgoing.read())
+
+    async def _read_ciphertext(self) -> None:
+        data = await self._read_some()
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    async def receive(self) -> bytes:
+        """See ``Channel.receive``."""
+        while True:
+            if self._may_hold_data:
+                data = self._decrypt()
+                if data:
+                    return data
+            await self._read_ciphertext()
+            self._may_hold_data = True
+
+    def _decrypt(self) -> bytes:
+        """Return what can be decrypted without another read; the last record leaves no exception behind."""
+        chunks = []
+        try:
+            while True:
+                chunk = self._tls.read(_READ_BYTES)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+                if not self._incoming.pending and not self._tls.pending():
+                    self._may_hold_data = False
+                    break
+        except ssl.SSLWantReadError:
+            self._may_hold_data = False
+        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLError as error:
+            if not chunks:  # otherwise they come first, and the next call meets the error again
+                self._flush()
+                self._break(error)
+                raise ChannelBrokenError(_describe(error)) from error
+        if self._outgoing.pending:  # a key update's answer
+            self._flush()
+            if self.backlog > limits.OUTBOX_BYTES:
+                raise ChannelBrokenError("the peer asks for key updates and does not read the answers")
+        if self._may_hold_data and not chunks:
+            raise ChannelClosedError("the peer closed the connection")
+        return b"".join(chunks)
+
+    async def _say_close(self) -> None:
+        """Send close_notify too."""
+        self._said_close = True
+        with suppress(ssl.SSLError):  # the usual: the peer has not said it yet
+            self._tls.unwrap()
+        self._flush()
+        await self.drain()
+        await super()._say_close()
+
+
+def _describe(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING":
+        return "the connection broke off"
+    return f"TLS failed: {error.reason}"

@@ -1,0 +1,1 @@
+"""Screens: what people type and read. The one place where text of peers is sanitised."""

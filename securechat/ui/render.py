@@ -1,0 +1,54 @@
+"""Events as lines for people and as JSON for programs. Everything that a peer wrote is sanitised here."""
+
+import datetime
+import json
+from typing import Final
+
+from securechat import limits
+from securechat.client.conversation import ALARMS, Event, Kind
+from securechat.text import one_line
+
+_LAST: Final = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
+_LAST_MS: Final = int(_LAST.timestamp() * 1000)
+
+
+def _moment(clock: int) -> datetime.datetime:
+    """Return a time in ms since 1970 UTC, which a peer may have made up, within what a calendar holds."""
+    return datetime.datetime.fromtimestamp(min(clock, _LAST_MS) / 1000, datetime.UTC)
+
+
+def to_line(event: Event, *, is_encrypted: bool = True) -> str:
+    """Return one line: local time, who and what; a line feed inside a message shows as U+23CE."""
+    when = f"{_moment(event.time).astimezone():%Y-%m-%d %H:%M:%S}"
+    if not is_encrypted:
+        when += " [NOT ENCRYPTED]"
+    if event.kind is not Kind.MESSAGE or event.sender is None:
+        mark = "!!" if event.kind in ALARMS else "--"
+        return f"{when} {mark} {one_line(event.text)}"
+    if abs(event.clock_error) > limits.CLOCK_SKEW_SECONDS * 1000:
+        when += " (clock off)"
+    if event.is_late:
+        when += " (out of order)"
+    name = one_line(event.sender.name)
+    return f"{when} * {name} {one_line(event.text)}" if event.is_action else f"{when} {name}: {one_line(event.text)}"
+
+
+def to_json(event: Event, *, is_encrypted: bool = True) -> str:
+    """Return one JSON object on one line; ``nick`` and ``text`` are as signed, escaped to ASCII."""
+    moment = _moment(event.time).isoformat(timespec="milliseconds")
+    fields: dict[str, object] = {"event": event.kind.value, "time": moment.replace("+00:00", "Z")}
+    if event.sequence is not None:
+        fields["sequence"] = event.sequence
+    if event.sender is not None:
+        fields["nick"] = event.sender.nick
+        if event.sender.identity:
+            fields["fingerprint"] = event.sender.identity.hex()
+        fields["verified"] = event.sender.verified
+    if event.kind is Kind.MESSAGE:
+        fields["text"] = event.text
+        fields["action"] = event.is_action
+    else:
+        fields["detail"] = one_line(event.text)
+    if not is_encrypted:
+        fields["encrypted"] = False
+    return json.dumps(fields)

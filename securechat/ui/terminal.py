@@ -1,0 +1,42 @@
+"""Questions on the terminal, also when standard input is a pipe."""
+
+import getpass
+import os
+import sys
+from typing import Final
+
+_READ_BYTES: Final = 64 * 1024
+
+
+def has_terminal() -> bool:
+    """Tell whether there is a person to ask."""
+    if sys.stdin.isatty():
+        return True
+    return sys.stderr.isatty() and _opens_tty()
+
+
+def _opens_tty() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
+def ask_hidden(prompt: str) -> str:
+    """Ask for a secret, which is not shown. For use outside the event loop."""
+    return getpass.getpass(prompt)
+
+
+def read_line() -> str:
+    """Return the line that is typed next, stripped; empty at the end of input.
+
+    It reads without Python's buffers: an abandoned thread holds no lock at exit.
+    """
+    if sys.stdin.isatty():
+        return os.read(sys.stdin.fileno(), _READ_BYTES).decode(errors="replace").strip()
+    descriptor = os.open("/dev/tty", os.O_RDONLY)
+    try:
+        return os.read(descriptor, _READ_BYTES).decode(errors="replace").strip()
+    finally:
+        os.close(descriptor)

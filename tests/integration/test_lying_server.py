@@ -1,0 +1,436 @@
+"""Each lie that a server can tell is shown to the members, and none shows a forged message (PROTOCOL.md, ORD)."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+
+from securechat.client.conversation import ALARMS, Kind
+from securechat.protocol.messages import Change, Deliver, History, Join, Joined, Member, MemberChange, Past, Record
+from securechat.sealing.keys import RoomSecret
+from tests.support.lying import HANDLE, Guest, LyingServer, open_lying_server
+from tests.support.members import Listener, open_member, room_keys
+
+SAID = ("one", "two", "three", "four", "five")
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[LyingServer]:
+    async with open_lying_server(tmp_path / "server", room_keys().address) as running:
+        yield running
+
+
+@asynccontextmanager
+async def two_members(directory: Path, server: LyingServer) -> AsyncIterator[SimpleNamespace]:
+    """Let alice and bob join, in this order."""
+    async with (
+        open_member(directory, server.port, server.pin, "alice") as alice,
+        open_member(directory, server.port, server.pin, "bob") as bob,
+    ):
+        await alice.is_told(Kind.JOINED)
+        yield SimpleNamespace(
+            alice=alice, bob=bob, guest_a=await server.until_joined(1), guest_b=await server.until_joined(2)
+        )
+
+
+def shows_only_what_was_said(*members: Listener) -> bool:
+    """Tell whether each message shown was said by somebody, and was shown once."""
+    for member in members:
+        member.take_rest()
+        assert len(set(member.texts)) == len(member.texts), member.texts
+        assert set(member.texts) <= set(SAID), member.texts
+    return True
+
+
+async def test_an_honest_server_is_accused_of_nothing(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        for text in SAID:
+            room.alice.say(text)
+            await room.bob.hears(text)
+            await room.alice.hears(text)
+        for member in (room.alice, room.bob):
+            member.conversation.reconnect()
+            await member.is_told(Kind.NOTICE, "connected again")
+        room.bob.say("six")
+        await room.alice.hears("six")
+        await room.bob.hears("six")
+        assert not (room.alice.kinds | room.bob.kinds) & ALARMS
+        assert room.alice.texts == room.bob.texts == [*SAID, "six"]
+
+
+def drop_the_second(server: LyingServer) -> Any:
+    """Acknowledge the second message to its sender and hide it from the others."""
+    honest = server.take
+
+    def take(guest: Guest, envelope: bytes) -> None:
+        if len(guest.sent) == 2:
+            server.guests[2].view = server.view.copy()
+            guest.deliver(envelope)
+        else:
+            honest(guest, envelope)
+
+    return take
+
+
+async def test_ord_1_a_dropped_message_is_missed(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        server.take = drop_the_second(server)  # type: ignore[method-assign]
+        room.alice.say("one")
+        await room.bob.hears("one")
+        room.alice.say("two")
+        await room.alice.hears("two")
+        room.alice.say("three")
+        await room.bob.is_told(Kind.GAP, "1 message from alice~")
+        await room.bob.hears("three")
+        await room.bob.is_told(Kind.FORK)
+        assert shows_only_what_was_said(room.alice, room.bob)
+
+
+async def test_ord_1_a_dropped_last_message_is_missed_when_its_sender_shows_presence(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one")
+        await room.bob.hears("one")
+
+        def take(guest: Guest, envelope: bytes) -> None:
+            guest.deliver(envelope)
+
+        server.guests[2].view = server.view.copy()
+        server.take = take  # type: ignore[method-assign]
+        room.alice.say("two")
+        await room.alice.hears("two")
+        await room.alice.settles()
+        room.alice.conversation.rename("alicia")
+        await room.bob.is_told(Kind.GAP, "1 message from alicia~")
+
+
+async def test_ord_2_swapped_messages_are_shown_as_such(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+
+        def take(guest: Guest, envelope: bytes) -> None:
+            guest.deliver(envelope)
+            if len(guest.sent) == 3:
+                room.guest_b.deliver(*reversed(guest.sent[1:]))
+
+        room.alice.say("one")
+        await room.bob.hears("one")
+        room.guest_b.view = server.view.copy()
+        server.take = take  # type: ignore[method-assign]
+        room.alice.say("two", "three")
+        await room.bob.hears("two", "three")
+        assert room.bob.texts == ["one", "three", "two"]
+        assert [event.is_late for event in room.bob.events if event.kind is Kind.MESSAGE] == [False, False, True]
+        assert Kind.GAP in room.bob.kinds
+
+
+async def test_ord_3_a_repeated_message_is_shown_once_and_the_fork_is_found(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with two_members(tmp_path, server) as room:
+
+        def take(guest: Guest, envelope: bytes) -> None:
+            guest.deliver(envelope)
+            room.guest_b.deliver(envelope, envelope)
+
+        room.guest_b.view = server.view.copy()
+        server.take = take  # type: ignore[method-assign]
+        room.alice.say("one")
+        await room.bob.hears("one")
+        room.alice.say("two")
+        await room.bob.hears("two")
+        room.alice.say("three")
+        await room.bob.is_told(Kind.FORK)
+        assert shows_only_what_was_said(room.bob)
+
+
+async def test_ord_3_what_was_heard_in_an_earlier_run_is_not_shown_as_new(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one", "two")
+        await room.bob.hears("one", "two")
+        old = list(room.guest_a.sent)
+        async with open_member(tmp_path, server.port, server.pin, "carol") as carol:
+            await carol.hears("one", "two")
+    async with open_member(tmp_path, server.port, server.pin, "carol") as carol:
+        await carol.hears("one", "two")  # the backlog, as it was
+        guest = await server.until_joined(4)
+        guest.deliver(*old)
+        guest.deliver(os.urandom(329))
+        await carol.is_told(Kind.NOTICE, "does not open")
+        assert shows_only_what_was_said(carol)
+
+
+async def test_ord_4_a_message_of_another_room_does_not_open(tmp_path: Path, server: LyingServer) -> None:
+    other = RoomSecret(b"the secret of some another room.")
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one")
+        await room.bob.hears("one")
+        from securechat.sealing.body import Seen, Text, encode
+        from securechat.sealing.envelope import Context, seal
+        from securechat.sealing.keys import RoomKeys
+
+        body = encode(Text(bytes(16), 1, 0, "alice", Seen(0, bytes(32)), "from elsewhere"))
+        stray = seal(RoomKeys(other), Context.MESSAGE, room.alice.conversation.identity, body, os.urandom(24))
+        room.guest_b.deliver(stray)
+        await room.bob.is_told(Kind.NOTICE, "does not open (commitment)")
+        assert shows_only_what_was_said(room.bob)
+
+
+async def test_ord_4_forged_and_altered_messages_are_never_shown(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one")
+        await room.bob.hears("one")
+        (real,) = room.guest_a.sent
+        forged = [
+            os.urandom(329),
+            b"\1" + os.urandom(328),
+            real[:100] + bytes([real[100] ^ 1]) + real[101:],
+            real[:-1],
+            b"\2" + real[1:],
+            room.guest_a.presence,
+        ]
+        room.guest_b.deliver(*forged)
+        await room.bob.until(lambda: len([t for t in room.bob.of(Kind.NOTICE) if "does not open" in t]) == 6)
+        assert shows_only_what_was_said(room.bob)
+
+
+async def test_ord_5_a_rolled_back_history_is_told(tmp_path: Path, server: LyingServer) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say("one", "two", "three")
+        await alice.hears("one", "two", "three")
+        del server.view.envelopes[2:]
+        server.say_goodbye()
+        await alice.is_told(Kind.ROLLBACK, "it had 3 messages and has 2 now")
+        assert shows_only_what_was_said(alice)
+
+
+async def test_ord_5_a_rolled_back_history_is_told_by_the_next_run_too(tmp_path: Path, server: LyingServer) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say("one", "two", "three")
+        await alice.hears("one", "two", "three")
+    del server.view.envelopes[1:]
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        await alice.is_told(Kind.ROLLBACK, "it had 3 messages and has 1 now")
+        assert shows_only_what_was_said(alice)
+
+
+async def test_ord_5_a_restarted_history_is_told_and_what_is_pending_is_sent_in_it(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    from tests.support.lying import View
+
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one")
+        await room.bob.hears("one")
+        server.view = View(room_keys().address)
+        silent = server.take
+        server.take = lambda *_: None  # type: ignore[method-assign]
+        room.alice.say("two")
+        with trio.fail_after(10):
+            while len(room.guest_a.sent) < 2:
+                await trio.lowlevel.checkpoint()
+        server.take = silent  # type: ignore[method-assign]
+        server.say_goodbye()
+        await room.bob.is_told(Kind.ROLLBACK, "restarted")
+        await room.alice.is_told(Kind.ROLLBACK, "restarted")
+        await room.bob.hears("two")
+        await room.alice.settles()
+        assert shows_only_what_was_said(room.alice, room.bob)
+        assert Kind.FORK not in room.bob.kinds
+
+
+async def test_ord_5_a_rewritten_history_is_told(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one", "two")
+        await room.bob.hears("one", "two")
+    server.view.envelopes.reverse()
+    async with open_member(tmp_path, server.port, server.pin, "bob") as bob:
+        await bob.is_told(Kind.ROLLBACK, "rewritten")
+        assert shows_only_what_was_said(bob)
+
+
+async def test_ord_5_a_history_that_was_rewritten_during_a_reconnect_is_told(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one", "two")
+        await room.bob.hears("one", "two")
+        await room.alice.hears("one", "two")
+        envelopes = server.view.envelopes
+        envelopes[:2] = [os.urandom(329), os.urandom(329)]
+        server.say_goodbye()
+        await room.bob.is_told(Kind.ROLLBACK, "rewritten")
+        assert shows_only_what_was_said(room.alice, room.bob)
+
+
+async def test_ord_6_members_who_are_shown_different_histories_learn_it_from_each_other(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.guest_b.view = server.view.copy()
+
+        def take(guest: Guest, envelope: bytes) -> None:
+            guest.deliver(envelope)
+
+        honest, server.take = server.take, take  # type: ignore[method-assign]
+        room.alice.say("one")
+        room.bob.say("two")
+        await room.alice.hears("one")
+        await room.bob.hears("two")
+        server.take = honest  # type: ignore[method-assign]
+        room.alice.say("three")
+        await room.bob.hears("three")
+        await room.bob.is_told(Kind.FORK, "alice~")
+        room.bob.say("four")
+        await room.alice.hears("four")
+        await room.alice.is_told(Kind.FORK, "bob~")
+        assert shows_only_what_was_said(room.alice, room.bob)
+
+
+async def test_ord_8_messages_that_are_announced_and_not_handed_out_are_missed(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    def joined(guest: Guest, join: Join) -> Joined:
+        return Joined(join.ref, HANDLE, guest.number, False, server.view.log_id, 1, 5, os.urandom(32), 0)
+
+    server.joined = joined  # type: ignore[method-assign]
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        await alice.is_told(Kind.GAP, "5 messages are missing")
+
+
+async def test_ord_8_a_hole_in_a_page_is_missed(tmp_path: Path, server: LyingServer) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say(*SAID)
+        await alice.hears(*SAID)
+    honest = server.past
+
+    def past(guest: Guest, history: History) -> Past:
+        page = honest(guest, history)
+        return page if page.first > 1 else Past(page.ref, HANDLE, 1, 5, 3, server.view.head(2), page.records[2:])
+
+    server.past = past  # type: ignore[method-assign]
+    async with open_member(tmp_path, server.port, server.pin, "bob") as bob:
+        await bob.is_told(Kind.GAP, "2 messages are missing: the server does not hand them out")
+        await bob.hears("three", "four", "five")
+        assert shows_only_what_was_said(bob)
+
+
+async def test_ord_8_retention_is_told_as_such_and_is_no_loss(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one")
+        await room.bob.hears("one")
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say("two", "three", "four")
+        await alice.hears("two", "three", "four")
+    server.view.first = 4
+    async with open_member(tmp_path, server.port, server.pin, "bob") as bob:
+        await bob.is_told(Kind.NOTICE, "2 older messages are no longer kept by the server")
+        await bob.hears("four")
+        assert not bob.kinds & ALARMS
+
+
+async def test_ord_8_a_page_of_another_place_is_told(tmp_path: Path, server: LyingServer) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say(*SAID)
+        await alice.hears(*SAID)
+        honest = server.past
+        server.view.envelopes += server.view.envelopes[:1]
+
+        def past(guest: Guest, history: History) -> Past:
+            return honest(guest, History(history.ref, HANDLE, history.direction, 1, 2))
+
+        server.past = past  # type: ignore[method-assign]
+        server.say_goodbye()
+        await alice.is_told(Kind.ROLLBACK, "another part of the history")
+        server.past = honest  # type: ignore[method-assign]
+        with trio.fail_after(10):
+            while not alice.conversation.transcript.is_caught_up:
+                await trio.lowlevel.checkpoint()
+        assert shows_only_what_was_said(alice)
+
+
+async def test_ord_9_older_pages_have_to_end_where_the_newer_ones_begin(tmp_path: Path, server: LyingServer) -> None:
+    from securechat.client.transcript import Backlog
+
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say(*SAID)
+        await alice.hears(*SAID)
+    honest = server.past
+
+    def past(guest: Guest, history: History) -> Past:
+        page = honest(guest, history)
+        wrong = Record(0, os.urandom(329))
+        return Past(page.ref, HANDLE, 1, 5, page.first, page.before, (wrong, *page.records[1:]))
+
+    async with open_member(tmp_path, server.port, server.pin, "bob", backlog=Backlog(1, is_new=False)) as bob:
+        await bob.hears("five")
+        server.past = past  # type: ignore[method-assign]
+        (told,) = await bob.conversation.load_older(2)
+        assert told.kind is Kind.ROLLBACK
+        server.past = honest  # type: ignore[method-assign]
+        assert [event.text for event in await bob.conversation.load_older(2)] == ["three", "four"]
+        assert [event.text for event in await bob.conversation.load_older(9)] == ["one", "two"]
+        assert await bob.conversation.load_older(9) == []
+        assert not bob.kinds & ALARMS
+
+
+async def test_prs_1_forged_presence_shows_nobody(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        for presence in (b"x", os.urandom(329), room.guest_a.presence[:-1] + b"x"):
+            room.guest_b.tell(Member(HANDLE, (MemberChange(Change.JOINED, 99, presence),)))
+        room.alice.say("one")
+        await room.bob.hears("one")
+        assert [present.sender.nick for present in room.bob.conversation.present.values()] == ["alice"]
+
+
+async def test_prs_2_an_older_presence_does_not_bring_an_old_name_back(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        old = room.guest_a.presence
+        room.alice.conversation.rename("alicia")
+        await room.bob.is_told(Kind.RENAMED, "alice is now called alicia~")
+        room.guest_b.tell(Member(HANDLE, (MemberChange(Change.CHANGED, 1, old),)))
+        room.alice.say("one")
+        await room.bob.hears("one")
+        assert [present.sender.nick for present in room.bob.conversation.present.values()] == ["alicia"]
+
+
+def _has_told(member: Listener, part: str, times: int) -> bool:
+    return len([text for text in member.of(Kind.NOTICE) if part in text]) == times
+
+
+async def test_frm_3_a_server_that_breaks_the_protocol_is_left_and_nothing_is_lost(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        for number, data in enumerate(
+            (b"\xff" * 9, b"\0\0\0\1\x63", bytes(4), Deliver(HANDLE + 1, 1, 0, b"x").encode()), 1
+        ):
+            guest = await server.until_joined(number)
+            guest.tell_raw(data)
+            await alice.until(partial(_has_told, alice, "broke the protocol", number))
+            alice.conversation.reconnect()
+        alice.say("one")
+        await alice.hears("one")
+        assert shows_only_what_was_said(alice)
+
+
+async def test_rel_9_an_acknowledgement_for_something_else_acknowledges_nothing(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        honest: Any = server.take
+        nothing: Any = lambda guest, envelope: guest.deliver(os.urandom(329))  # noqa: E731
+        server.take = nothing  # type: ignore[method-assign]
+        alice.say("one")
+        await alice.is_told(Kind.NOTICE, "does not open")
+        assert alice.conversation.pending == 1
+        server.take = honest  # type: ignore[method-assign]
+        server.say_goodbye()
+        await alice.hears("one")
+        await alice.settles()

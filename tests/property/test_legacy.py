@@ -1,0 +1,174 @@
+"""The old base64 mode: whatever the chunking, what went in comes out (PROTOCOL.md, LEG)."""
+
+import base64
+import contextlib
+import itertools
+import json
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from securechat.legacy import codec
+from securechat.legacy.codec import GreetingDecoder, LegacyError, UnitDecoder
+
+READ = 4096  # what old programs read at once
+TIME = "2026-11-24 00:14:37"
+GBK = [char for code in range(1, 0x10000) if len((char := chr(code)).encode("gbk", errors="ignore")) and char != "\x80"]
+
+texts = st.text(st.sampled_from(GBK), max_size=200)
+long_texts = st.builds(
+    lambda text, count: text * count, st.text(st.sampled_from(GBK), max_size=40), st.integers(1, 400)
+)
+words = st.text(st.sampled_from(GBK), min_size=1, max_size=20).map(codec.clean).filter(bool)
+
+
+def old_decode(data: bytes) -> str:
+    """Decode as old programs do what one read has returned."""
+    return base64.b64decode(data).decode("gbk")
+
+
+def old_unit(text: str) -> bytes:
+    """Encode as old programs do."""
+    return base64.b64encode(text.encode("gbk"))
+
+
+def chunks(data: bytes, cuts: list[int]) -> list[bytes]:
+    """Cut bytes at some places."""
+    places = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    return [data[a:b] for a, b in itertools.pairwise(places)]
+
+
+cuts = st.lists(st.integers(0, 12_000), max_size=8)
+
+
+@given(st.lists(long_texts.filter(lambda text: text and text == text.strip(" ")), max_size=4), st.data())
+def test_leg_1_what_we_send_is_decoded_by_old_programs_unit_by_unit_and_glued(
+    said: list[str], data: st.DataObject
+) -> None:
+    units = [unit for text in said for unit in codec.encode(text)]
+    assert all(len(unit) <= READ and b"=" not in unit for unit in units)
+    shown = ""
+    while units:
+        most = 1
+        while most < len(units) and sum(map(len, units[: most + 1])) <= READ:
+            most += 1
+        glued = data.draw(st.integers(1, most))
+        shown += old_decode(b"".join(units[:glued]))
+        del units[:glued]
+    filled = " {0,2}"
+    assert re.fullmatch("".join(re.escape(text) + filled for text in said), shown)
+
+
+@given(long_texts)
+def test_leg_1_a_text_gets_at_most_two_spaces_at_its_end(text: str) -> None:
+    whole = "".join(old_decode(unit) for unit in codec.encode(text))
+    assert whole.startswith(text)
+    assert whole[len(text) :] in {"", " ", "  "}
+
+
+@given(st.text(max_size=300))
+def test_leg_1_what_gbk_cannot_carry_is_replaced_and_never_an_error(text: str) -> None:
+    shown = "".join(old_decode(unit) for unit in codec.encode(text))
+    assert shown.startswith(text.encode("gbk", errors="replace").decode("gbk"))
+
+
+@given(long_texts)
+def test_a_long_message_is_told_in_pieces_that_old_servers_read_at_once(text: str) -> None:
+    pieces = codec.split(text, 768)
+    assert b"".join(pieces).decode("gbk") == text
+    for piece in pieces:
+        piece.decode("gbk")
+        assert len(base64.b64encode(piece)) <= 1024
+
+
+@given(st.lists(long_texts, max_size=4), cuts)
+def test_leg_2_what_old_programs_send_is_decoded_whatever_the_chunks(said: list[str], where: list[int]) -> None:
+    decoder = UnitDecoder()
+    stream = b"".join(map(old_unit, said))
+    heard = [text for chunk in chunks(stream, where) for text in decoder.feed(chunk)]
+    assert decoder.is_whole
+    assert "".join([*heard, decoder.flush()]) == "".join(said)
+
+
+@given(st.lists(texts.filter(lambda text: len(text.encode("gbk")) % 3), max_size=5), cuts)
+def test_leg_2_units_that_end_with_an_equals_sign_are_told_apart(said: list[str], where: list[int]) -> None:
+    decoder = UnitDecoder()
+    stream = b"".join(map(old_unit, said))
+    assert [text for chunk in chunks(stream, where) for text in decoder.feed(chunk)] == said
+    assert decoder.flush() == ""
+
+
+@given(words, words, st.lists(texts.filter(bool), max_size=3), cuts, st.booleans())
+def test_leg_2_a_greeting_ends_where_its_json_ends(
+    room: str, name: str, said: list[str], where: list[int], is_ours: bool
+) -> None:
+    greeting = codec.greet(room, name) if is_ours else old_unit(json.dumps({"room_id": room, "name": name}))
+    decoder, follows = GreetingDecoder(), b""
+    found = None
+    for chunk in chunks(greeting + b"".join(map(old_unit, said)), where):
+        if found is None:
+            if result := decoder.feed(chunk):
+                found, follows = result
+        else:
+            follows += chunk
+    assert found == (room, name)
+    units = UnitDecoder()
+    assert "".join([*units.feed(follows), units.flush()]) == "".join(said)
+
+
+@given(st.binary(max_size=200), cuts)
+def test_anything_is_text_or_a_legacy_error(data: bytes, where: list[int]) -> None:
+    decoder, greeting = UnitDecoder(), GreetingDecoder()
+    with contextlib.suppress(LegacyError):
+        for chunk in chunks(data, where):
+            list(decoder.feed(chunk))
+    with contextlib.suppress(LegacyError):
+        for chunk in chunks(data, where):
+            if greeting.feed(chunk):
+                break
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("hello", "no JSON object"),
+        ('{"room_id": "1"}', "JSON without"),
+        ('{"room_id": 1, "name": "a"}', "JSON without"),
+        ('{"room_id": "1", "name": "\\u0007 "}', "JSON without"),
+        ("{nonsense}x", "not JSON"),
+        ('{"room_id": ' + "[" * 1100, "a greeting without an end"),
+        ('{"a": "' + "x" * 2000, "a greeting without an end"),
+    ],
+)
+def test_leg_5_what_is_no_greeting_is_refused(text: str, what: str) -> None:
+    with pytest.raises(LegacyError, match=what):
+        GreetingDecoder().feed(old_unit(text))
+
+
+@pytest.mark.parametrize(
+    ("data", "what"), [(b"GET / HTTP/1.1\r\n", "not base64"), (b"//8=", "not GBK"), (b"=AAA", "base64")]
+)
+def test_leg_5_what_is_no_base64_or_gbk_is_refused(data: bytes, what: str) -> None:
+    with pytest.raises(LegacyError, match=what):
+        list(UnitDecoder().feed(data))
+
+
+@given(words, words, st.lists(words, max_size=4), texts.filter(lambda text: text.strip(" ") and "用户" not in text))
+def test_notices_are_read_as_they_were_written(room: str, name: str, names: list[str], text: str) -> None:
+    assume("加入了聊天室" not in name + text and "发送消息" not in name + text and "您已成功" not in text + room)
+    assume("，当前" not in room and not any("\\" in n or not n.isprintable() for n in names))
+    written = [
+        codec.welcome(room, names),
+        codec.joined(TIME, name),
+        codec.said(TIME, name, text),
+        codec.left(TIME, name),
+    ]
+    read = codec.parse_notices("".join(written))
+    assert read == [
+        codec.Welcome(names, ""),
+        codec.Joined(TIME, name),
+        codec.Said(TIME, name, text.rstrip(" ")),
+        codec.Left(TIME, name),
+    ]

@@ -1,0 +1,364 @@
+"""The contract of a room log, run against each implementation."""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+
+from securechat import limits
+from securechat.history.log import Append, Appended, Retention, RoomLog
+from securechat.history.memory import MemoryLog
+from securechat.history.sqlite import SqliteLog
+from securechat.protocol import chain
+from securechat.protocol.messages import Direction, Record
+
+ADDRESS = bytes(range(32))
+OTHER_ADDRESS = bytes(range(32, 64))
+LOG_ID = b"log id, 16 bytes"
+OTHER_LOG_ID = b"another 16 bytes"
+KEEP_ALL = Retention(10**9, 10**9)
+
+
+def next_hash(before: bytes, sequence: int, envelope: bytes) -> bytes:
+    return chain.link(before, sequence, hashlib.sha256(envelope).digest())
+
+
+def chain_of(envelopes: Iterable[bytes], before: bytes | None = None, first: int = 1) -> list[bytes]:
+    """Return H_(first - 1) and then the H after each of the envelopes."""
+    hashes = [chain.root(ADDRESS, LOG_ID) if before is None else before]
+    for sequence, envelope in enumerate(envelopes, first):
+        hashes.append(next_hash(hashes[-1], sequence, envelope))
+    return hashes
+
+
+def letters(count: int, first: int = 1) -> list[bytes]:
+    return [b"envelope %d" % number for number in range(first, first + count)]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RoomLog]:
+    made: RoomLog = MemoryLog() if request.param == "memory" else SqliteLog.open(tmp_path / "log.db")
+    yield made
+    await made.aclose()
+
+
+async def make_room(log: RoomLog, address: bytes = ADDRESS, log_id: bytes = LOG_ID) -> int:
+    opened = await log.open_room(address, log_id)
+    assert opened is not None
+    return opened[0].room
+
+
+async def fill(log: RoomLog, room: int, envelopes: Iterable[bytes], clock: int = 1000) -> list[Appended]:
+    """Append the envelopes; their clocks are ``clock``, ``clock + 1`` and so on."""
+    return await log.append([Append(room, clock + at, envelope) for at, envelope in enumerate(envelopes)])
+
+
+async def test_a_room_that_nobody_made_is_none(log: RoomLog) -> None:
+    assert await log.open_room(ADDRESS, None) is None
+    assert await log.open_room(ADDRESS, None) is None, "looking does not create"
+
+
+async def test_a_new_room_is_empty_and_its_chain_begins_at_the_root(log: RoomLog) -> None:
+    opened = await log.open_room(ADDRESS, LOG_ID)
+    assert opened is not None
+    head, created = opened
+    assert created
+    assert (head.log_id, head.oldest, head.newest) == (LOG_ID, 1, 0)
+    assert head.hash == hashlib.sha256(b"securechat v1 log\0" + ADDRESS + LOG_ID).digest()
+
+
+async def test_the_first_log_id_wins(log: RoomLog) -> None:
+    first = await log.open_room(ADDRESS, LOG_ID)
+    assert first is not None
+    assert await log.open_room(ADDRESS, OTHER_LOG_ID) == (first[0], False)
+    assert await log.open_room(ADDRESS, None) == (first[0], False)
+
+
+async def test_rooms_have_numbers_of_their_own(log: RoomLog) -> None:
+    rooms = {await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)}
+    assert len(rooms) == 2
+    assert await make_room(log) in rooms, "opening again gives the same"
+
+
+async def test_an_opened_room_tells_where_its_log_stands(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3))
+    for log_id in (None, OTHER_LOG_ID):
+        opened = await log.open_room(ADDRESS, log_id)
+        assert opened == ((room, LOG_ID, 1, 3, chain_of(letters(3))[-1]), False)
+
+
+async def test_sequences_are_dense_and_hashes_chain(log: RoomLog) -> None:
+    room = await make_room(log)
+    hashes = chain_of(letters(5))
+    assert await fill(log, room, letters(2), clock=70) == [(1, 70, hashes[1]), (2, 71, hashes[2])]
+    assert await fill(log, room, letters(3, first=3), clock=90) == [
+        (3, 90, hashes[3]),
+        (4, 91, hashes[4]),
+        (5, 92, hashes[5]),
+    ]
+
+
+async def test_an_empty_batch_appends_nothing(log: RoomLog) -> None:
+    room = await make_room(log)
+    assert await log.append([]) == []
+    opened = await log.open_room(ADDRESS, None)
+    assert opened is not None
+    assert opened[0].newest == 0
+    assert opened[0].room == room
+
+
+async def test_a_resend_keeps_its_first_sequence_and_clock(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3), clock=1000)
+    (again,) = await log.append([Append(room, 5000, letters(3)[1])])
+    assert again == (2, 1001, b"")
+    assert not again.is_new
+    page = await log.read(room, Direction.FORWARD, 1, 10)
+    assert page.records == tuple(Record(1000 + at, envelope) for at, envelope in enumerate(letters(3)))
+
+
+async def test_the_chain_goes_on_after_a_resend(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(2))
+    appended = await fill(log, room, [letters(1)[0], b"new", letters(2)[1]], clock=2000)
+    assert appended == [(1, 1000, b""), (3, 2001, chain_of([*letters(2), b"new"])[-1]), (2, 1001, b"")]
+
+
+async def test_the_same_envelope_twice_in_a_batch_is_appended_once(log: RoomLog) -> None:
+    room = await make_room(log)
+    appended = await fill(log, room, [b"twice", b"twice", b"other"], clock=7)
+    hashes = chain_of([b"twice", b"other"])
+    assert appended == [(1, 7, hashes[1]), (1, 7, b""), (2, 9, hashes[2])]
+    assert [item.is_new for item in appended] == [True, False, True]
+
+
+async def test_a_batch_may_touch_several_rooms(log: RoomLog) -> None:
+    one, two = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
+    appended = await log.append(
+        [Append(one, 1, b"a"), Append(two, 2, b"a"), Append(one, 3, b"b"), Append(two, 4, b"c")]
+    )
+    first = chain_of([b"a", b"b"])
+    second = chain_of([b"a", b"c"], chain.root(OTHER_ADDRESS, OTHER_LOG_ID))
+    assert appended == [(1, 1, first[1]), (1, 2, second[1]), (2, 3, first[2]), (2, 4, second[2])]
+    assert (await log.read(one, Direction.FORWARD, 1, 9)).records == ((1, b"a"), (3, b"b"))
+    assert (await log.read(two, Direction.FORWARD, 1, 9)).records == ((2, b"a"), (4, b"c"))
+
+
+async def test_every_byte_of_an_envelope_and_any_clock_come_back(log: RoomLog) -> None:
+    room = await make_room(log)
+    written = [Record(0, b"\0"), Record(2**48, bytes(range(256)))]
+    await log.append([Append(room, *record) for record in written])
+    assert (await log.read(room, Direction.FORWARD, 1, 9)).records == tuple(written)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "most", "expected"),
+    [(1, 3, (1, 2, 3)), (0, 2, (1, 2)), (4, 9, (4, 5)), (5, 1, (5,)), (2, 2, (2, 3))],
+)
+async def test_a_page_forward_begins_at_the_sequence(
+    log: RoomLog, sequence: int, most: int, expected: tuple[int, ...]
+) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(5))
+    page = await log.read(room, Direction.FORWARD, sequence, most)
+    assert (page.oldest, page.newest, page.first) == (1, 5, expected[0])
+    assert page.before == chain_of(letters(5))[expected[0] - 1]
+    assert page.records == tuple(Record(999 + number, b"envelope %d" % number) for number in expected)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "most", "expected"),
+    [(6, 3, (3, 4, 5)), (100, 2, (4, 5)), (4, 9, (1, 2, 3)), (2, 1, (1,)), (5, 2, (3, 4))],
+)
+async def test_a_page_backward_ends_just_before_the_sequence(
+    log: RoomLog, sequence: int, most: int, expected: tuple[int, ...]
+) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(5))
+    page = await log.read(room, Direction.BACKWARD, sequence, most)
+    assert (page.oldest, page.newest, page.first) == (1, 5, expected[0])
+    assert page.before == chain_of(letters(5))[expected[0] - 1]
+    assert page.records == tuple(Record(999 + number, b"envelope %d" % number) for number in expected)
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+async def test_a_page_of_an_empty_room_is_empty_and_gives_the_root(log: RoomLog, direction: Direction) -> None:
+    room = await make_room(log)
+    for sequence in (0, 1, 2, 1000):
+        page = await log.read(room, direction, sequence, 10)
+        assert page == (1, 0, 1, chain.root(ADDRESS, LOG_ID), ())
+
+
+@pytest.mark.parametrize("sequence", [4, 5, 10**6])
+async def test_a_page_forward_from_after_the_newest_is_empty_and_gives_the_head(log: RoomLog, sequence: int) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3))
+    page = await log.read(room, Direction.FORWARD, sequence, 10)
+    assert page == (1, 3, 4, chain_of(letters(3))[3], ())
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 2, 3])
+async def test_a_page_backward_from_the_oldest_is_empty_and_gives_the_hash_before_it(
+    log: RoomLog, sequence: int
+) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(5))
+    assert await log.expire(Retention(10**9, 3), 2000) == {room: 3}
+    page = await log.read(room, Direction.BACKWARD, sequence, 10)
+    assert page == (3, 5, 3, chain_of(letters(5))[2], ())
+
+
+async def test_a_page_forward_from_before_the_oldest_begins_at_the_oldest(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(5))
+    await log.expire(Retention(10**9, 3), 2000)
+    page = await log.read(room, Direction.FORWARD, 1, 2)
+    assert page == (3, 5, 3, chain_of(letters(5))[2], (Record(1002, b"envelope 3"), Record(1003, b"envelope 4")))
+
+
+@pytest.mark.parametrize(("direction", "first"), [(Direction.FORWARD, 1), (Direction.BACKWARD, 51)])
+async def test_a_page_has_no_more_than_a_thousand_messages(log: RoomLog, direction: Direction, first: int) -> None:
+    room = await make_room(log)
+    total = limits.PAGE_ENTRIES + 50
+    await fill(log, room, letters(total))
+    page = await log.read(room, direction, 1 if first == 1 else total + 1, 10**6)
+    assert page.first == first
+    assert len(page.records) == limits.PAGE_ENTRIES
+    assert page.records[0].envelope == b"envelope %d" % first
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+async def test_a_page_holds_256_kib_with_what_each_record_adds(log: RoomLog, direction: Direction) -> None:
+    room = await make_room(log)
+    size = limits.PAGE_BYTES // 4 - limits.RECORD_BYTES
+    await fill(log, room, [bytes([number]) * size for number in range(6)])
+    page = await log.read(room, direction, 1 if direction is Direction.FORWARD else 7, 100)
+    assert len(page.records) == 4, "four fill the page to its last byte"
+    assert page.first == (1 if direction is Direction.FORWARD else 3)
+    assert sum(len(record.envelope) + limits.RECORD_BYTES for record in page.records) == limits.PAGE_BYTES
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+async def test_a_page_stops_a_byte_before_it_would_be_too_large(log: RoomLog, direction: Direction) -> None:
+    room = await make_room(log)
+    size = limits.PAGE_BYTES // 4 - limits.RECORD_BYTES + 1
+    await fill(log, room, [bytes([number]) * size for number in range(6)])
+    page = await log.read(room, direction, 1 if direction is Direction.FORWARD else 7, 100)
+    assert len(page.records) == 3
+    assert page.first == (1 if direction is Direction.FORWARD else 4)
+
+
+async def test_the_largest_envelope_is_readable_whole(log: RoomLog) -> None:
+    room = await make_room(log)
+    envelopes = [bytes([number]) * limits.ENVELOPE_BYTES for number in range(4)]
+    await fill(log, room, envelopes)
+    page = await log.read(room, Direction.FORWARD, 1, 100)
+    assert [record.envelope for record in page.records] == envelopes[:3], "with its 12 bytes the fourth is too much"
+
+
+async def test_pages_read_one_after_the_other_chain_up_to_the_head(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(23))
+    sequence, head = 1, chain.root(ADDRESS, LOG_ID)
+    while sequence <= 23:
+        page = await log.read(room, Direction.FORWARD, sequence, 7)
+        assert (page.first, page.before) == (sequence, head)
+        for record in page.records:
+            head = next_hash(head, sequence, record.envelope)
+            sequence += 1
+    opened = await log.open_room(ADDRESS, None)
+    assert opened is not None
+    assert opened[0].hash == head
+
+
+async def test_nothing_expires_while_it_is_kept(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3), clock=1000)
+    assert await log.expire(KEEP_ALL, 10**6) == {}
+    assert len((await log.read(room, Direction.FORWARD, 1, 10)).records) == 3
+
+
+async def test_messages_expire_by_age_to_the_millisecond(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3), clock=1000)
+    retention = Retention(0.5, 100)
+    assert await log.expire(retention, 1500) == {}, "a message is kept for its whole time"
+    assert await log.expire(retention, 1501) == {room: 2}
+    page = await log.read(room, Direction.FORWARD, 1, 10)
+    assert page == (2, 3, 2, chain_of(letters(3))[1], (Record(1001, b"envelope 2"), Record(1002, b"envelope 3")))
+    assert await log.expire(retention, 1501) == {}, "only what changed is told"
+
+
+async def test_messages_expire_by_count_in_each_room(log: RoomLog) -> None:
+    one, two = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
+    await fill(log, one, letters(5))
+    await fill(log, two, letters(2))
+    assert await log.expire(Retention(10**9, 2), 5000) == {one: 4}
+    assert (await log.read(one, Direction.FORWARD, 1, 10)).first == 4
+    assert (await log.read(two, Direction.FORWARD, 1, 10)).first == 1
+
+
+async def test_the_stricter_of_age_and_count_decides(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(6), clock=1000)
+    assert await log.expire(Retention(1, 5), 2003) == {room: 4}
+    assert await log.expire(Retention(1, 2), 2003) == {room: 5}
+
+
+async def test_a_clock_set_back_leaves_no_hole(log: RoomLog) -> None:
+    room = await make_room(log)
+    await log.append([Append(room, clock, b"at %d" % clock) for clock in (9000, 1000, 1001, 9001)])
+    assert await log.expire(Retention(1, 100), 9500) == {}, "what is old stays behind what is not"
+    assert len((await log.read(room, Direction.FORWARD, 1, 10)).records) == 4
+    assert await log.expire(Retention(1, 100), 10_001) == {room: 4}, "and goes with it"
+
+
+async def test_a_clock_set_back_expires_nothing_early(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(2), clock=10**9)
+    assert await log.expire(Retention(1, 100), 5) == {}
+
+
+async def test_a_room_outlives_its_messages(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3))
+    assert await log.expire(Retention(0, 100), 10**6) == {room: 4}
+    head = chain_of(letters(3))[3]
+    assert await log.open_room(ADDRESS, OTHER_LOG_ID) == ((room, LOG_ID, 4, 3, head), False)
+    for direction in Direction:
+        for sequence in (0, 1, 3, 4, 9):
+            assert await log.read(room, direction, sequence, 10) == (4, 3, 4, head, ())
+
+
+async def test_none_kept_by_count_is_none_kept(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3))
+    assert await log.expire(Retention(10**9, 0), 2000) == {room: 4}
+    assert await log.expire(Retention(10**9, 0), 2000) == {}
+
+
+async def test_the_chain_goes_on_after_everything_expired(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(3))
+    await log.expire(Retention(0, 100), 10**6)
+    hashes = chain_of([*letters(3), b"new"])
+    assert await log.append([Append(room, 2000, b"new")]) == [(4, 2000, hashes[4])]
+    assert await log.read(room, Direction.FORWARD, 1, 10) == (4, 4, 4, hashes[3], (Record(2000, b"new"),))
+    assert await log.read(room, Direction.BACKWARD, 5, 10) == (4, 4, 4, hashes[3], (Record(2000, b"new"),))
+
+
+async def test_an_expired_envelope_is_new_again(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, [b"same", b"other"])
+    await log.expire(Retention(10**9, 1), 2000)
+    (again,) = await log.append([Append(room, 3000, b"same")])
+    assert again == (3, 3000, chain_of([b"same", b"other", b"same"])[3])
+
+
+async def test_a_resend_of_a_kept_message_is_known_after_others_expired(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(5), clock=1000)
+    await log.expire(Retention(10**9, 2), 2000)
+    assert await log.append([Append(room, 9000, b"envelope 5")]) == [(5, 1004, b"")]

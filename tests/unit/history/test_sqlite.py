@@ -1,0 +1,324 @@
+"""What only the durable log does: it survives, and what goes wrong with its file is said in a sentence."""
+
+import hashlib
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from securechat import database
+from securechat.errors import StorageError, StorageFullError
+from securechat.history import sqlite
+from securechat.history.log import Append, Retention
+from securechat.history.sqlite import SqliteLog
+from securechat.protocol import chain
+from securechat.protocol.messages import Direction
+
+ADDRESS = bytes(range(32))
+LOG_ID = b"log id, 16 bytes"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.sqlite"
+
+
+@pytest.fixture
+async def log(path: Path) -> AsyncIterator[SqliteLog]:
+    opened = SqliteLog.open(path)
+    yield opened
+    await opened.aclose()
+
+
+async def make_room(log: SqliteLog, address: bytes = ADDRESS) -> int:
+    opened = await log.open_room(address, LOG_ID)
+    assert opened is not None
+    return opened[0].room
+
+
+def edit(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    try:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    finally:
+        connection.close()
+
+
+def damage(path: Path) -> None:
+    """Overwrite all but the first two pages of a database."""
+    content = path.read_bytes()
+    path.write_bytes(content[: 2 * 4096].ljust(len(content), b"\xff"))
+
+
+def one(connection: sqlite3.Connection, query: str) -> object:
+    """Return the one value of the one row."""
+    (value,) = connection.execute(query).fetchone()
+    return value
+
+
+async def test_everything_survives_reopening(path: Path) -> None:
+    log = SqliteLog.open(path)
+    room = await make_room(log)
+    await log.append([Append(room, 1000 + number, b"envelope %d" % number) for number in range(5)])
+    await log.expire(Retention(10**9, 3), 2000)
+    head = await log.open_room(ADDRESS, None)
+    page = await log.read(room, Direction.FORWARD, 1, 10)
+    await log.aclose()
+
+    again = SqliteLog.open(path)
+    try:
+        assert await again.open_room(ADDRESS, b"another 16 bytes") == head
+        assert await again.read(room, Direction.FORWARD, 1, 10) == page
+        resent, new = await again.append([Append(room, 9000, b"envelope 4"), Append(room, 9001, b"new")])
+        assert resent == (5, 1004, b"")
+        assert head is not None
+        assert new == (6, 9001, chain.link(head[0].hash, 6, hashlib.sha256(b"new").digest()))
+    finally:
+        await again.aclose()
+
+
+async def test_an_append_is_in_the_file_when_it_returns(log: SqliteLog, path: Path) -> None:
+    room = await make_room(log)
+    await log.append([Append(room, 1, b"first")])
+    other = sqlite3.connect(path)
+    try:
+        assert one(other, "SELECT envelope FROM messages") == b"first"
+    finally:
+        other.close()
+
+
+async def test_two_rooms_keep_their_numbers_over_reopening(path: Path) -> None:
+    log = SqliteLog.open(path)
+    numbers = [await make_room(log, bytes([at]) * 32) for at in range(3)]
+    await log.aclose()
+    again = SqliteLog.open(path)
+    assert [await make_room(again, bytes([at]) * 32) for at in range(3)] == numbers
+    await again.aclose()
+
+
+async def test_commits_are_durable_and_readers_do_not_block_them(log: SqliteLog) -> None:
+    assert one(log._writer, "PRAGMA journal_mode") == "wal"
+    assert one(log._writer, "PRAGMA synchronous") == 2, "FULL: the WAL is synced at each commit"
+
+
+async def test_what_is_deleted_is_overwritten(log: SqliteLog, path: Path) -> None:
+    assert one(log._writer, "PRAGMA secure_delete") == 1
+    room = await make_room(log)
+    await log.append([Append(room, 1, b"to be forgotten " * 100)])
+    await log.expire(Retention(0, 0), 1000)
+    log._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert b"to be forgotten" not in await trio.Path(path).read_bytes()
+
+
+async def test_a_reader_cannot_write(log: SqliteLog) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        log._reader.execute("DELETE FROM rooms")
+
+
+async def test_the_files_are_private(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        log = SqliteLog.open(path)
+        await make_room(log)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        await log.aclose()
+    finally:
+        os.umask(before)
+    assert modes == {path.name: 0o600, f"{path.name}-wal": 0o600, f"{path.name}-shm": 0o600}
+
+
+async def test_the_file_is_marked_as_ours(log: SqliteLog) -> None:
+    assert one(log._writer, "PRAGMA application_id") == int.from_bytes(b"SCLG", "big")
+    assert one(log._writer, "PRAGMA user_version") == sqlite.VERSION
+
+
+async def test_a_newer_log_is_refused(path: Path) -> None:
+    await SqliteLog.open(path).aclose()
+    edit(path, f"PRAGMA user_version = {sqlite.VERSION + 1}")
+    with pytest.raises(StorageError, match=r"newer securechat \(schema 2, this one knows 1\)\. Upgrade"):
+        SqliteLog.open(path)
+    edit(path, f"PRAGMA user_version = {sqlite.VERSION}")
+    await SqliteLog.open(path).aclose()
+
+
+def test_another_programs_database_is_refused_and_keeps_its_content(path: Path) -> None:
+    edit(path, "CREATE TABLE theirs (x)", "INSERT INTO theirs VALUES (7)")
+    with pytest.raises(StorageError, match=r"is a database of another program\. Name another"):
+        SqliteLog.open(path)
+    connection = sqlite3.connect(path)
+    try:
+        assert one(connection, "SELECT x FROM theirs") == 7
+        assert one(connection, "SELECT count(*) FROM sqlite_master") == 1
+        assert one(connection, "PRAGMA application_id") == 0
+    finally:
+        connection.close()
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"my diary\n" * 1000)
+    with pytest.raises(StorageError, match=r"log\.sqlite is corrupt or no database\. Move it away"):
+        SqliteLog.open(path)
+    assert path.read_bytes() == b"my diary\n" * 1000
+
+
+async def test_a_corrupt_page_is_an_error_of_the_request_that_meets_it(path: Path) -> None:
+    log = SqliteLog.open(path)
+    room = await make_room(log)
+    await log.append([Append(room, 1, bytes([number]) * 10_000) for number in range(20)])
+    await log.aclose()
+    damage(path)
+    damaged = SqliteLog.open(path)
+    try:
+        for _ in range(2):  # and the snapshot of the first was given back
+            with pytest.raises(StorageError, match="is corrupt or no database"):
+                await damaged.read(room, Direction.FORWARD, 1, 10)
+        with pytest.raises(StorageError, match="is corrupt or no database"):
+            await damaged.append([Append(room, 1, b"new")])
+        with pytest.raises(StorageError, match="is corrupt or no database"):
+            await damaged.expire(Retention(0, 0), 10)
+    finally:
+        await damaged.aclose()
+
+
+def test_a_directory_in_place_of_the_file_is_an_error(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StorageError, match=r"log\.sqlite cannot be written\. Check the rights"):
+        SqliteLog.open(path)
+
+
+def test_a_directory_that_is_absent_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot be used: No such file or directory\. Check"):
+        SqliteLog.open(tmp_path / "absent" / "log.sqlite")
+
+
+def test_a_file_in_place_of_the_directory_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be used: Not a directory"):
+        SqliteLog.open(tmp_path / "file" / "log.sqlite")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_directory_without_the_right_to_write_is_an_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(StorageError, match="cannot be used: Permission denied"):
+            SqliteLog.open(tmp_path / "log.sqlite")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+async def test_a_log_that_another_connection_writes_to_is_in_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.0)
+    await SqliteLog.open(path).aclose()
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match=r"in use by another program\. Stop that one first"):
+            SqliteLog.open(path)
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+    await SqliteLog.open(path).aclose()
+
+
+async def test_a_reader_that_cannot_be_opened_leaves_no_writer_behind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await SqliteLog.open(path).aclose()
+    opened: list[sqlite3.Connection] = []
+
+    def connect_once(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        if opened:
+            raise sqlite3.OperationalError("too many open files")
+        connection: sqlite3.Connection = real_connect(*args, **kwargs)
+        opened.append(connection)
+        return connection
+
+    real_connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connect_once)
+    with pytest.raises(StorageError, match=r"cannot be used \(too many open files\)\. Check the disk"):
+        SqliteLog.open(path)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
+def fill_disk(log: SqliteLog) -> None:
+    """Allow the file not one page more."""
+    log._writer.execute(f"PRAGMA max_page_count = {one(log._writer, 'PRAGMA page_count')}")
+
+
+def empty_disk(log: SqliteLog) -> None:
+    log._writer.execute("PRAGMA max_page_count = 1000000")
+
+
+async def test_a_full_disk_appends_nothing_of_the_batch_and_is_over_when_there_is_room(log: SqliteLog) -> None:
+    room, other = await make_room(log), await make_room(log, bytes(32))
+    await log.append([Append(room, 1, b"before")])
+    heads = [await log.open_room(ADDRESS, None), await log.open_room(bytes(32), None)]
+    batch = [Append(other, 2, b"small"), Append(room, 2, b"small"), Append(room, 3, b"large" * 10_000)]
+    fill_disk(log)
+    for _ in range(2):
+        with pytest.raises(StorageFullError, match=r"The disk that holds .*log\.sqlite is full\. Make room on it"):
+            await log.append(batch)
+    assert [await log.open_room(ADDRESS, None), await log.open_room(bytes(32), None)] == heads
+    assert (await log.read(room, Direction.FORWARD, 1, 9)).records == ((1, b"before"),)
+    assert (await log.read(other, Direction.FORWARD, 1, 9)).records == ()
+
+    empty_disk(log)
+    appended = await log.append(batch)
+    assert [item.sequence for item in appended] == [1, 2, 3]
+    assert all(item.is_new for item in appended)
+    head = await log.open_room(ADDRESS, None)
+    assert head is not None
+    assert head[0].hash == appended[-1].hash
+
+
+async def make_rooms(log: SqliteLog, count: int) -> None:
+    for number in range(count):
+        await make_room(log, hashlib.sha256(b"%d" % number).digest())
+
+
+async def test_a_full_disk_makes_no_room(log: SqliteLog) -> None:
+    fill_disk(log)
+    with pytest.raises(StorageFullError):
+        await make_rooms(log, 1000)
+    missing = hashlib.sha256(b"999").digest()
+    assert await log.open_room(missing, None) is None
+    empty_disk(log)
+    assert await log.open_room(missing, LOG_ID) is not None
+
+
+async def test_reading_and_expiring_go_on_while_the_disk_is_full(log: SqliteLog) -> None:
+    room = await make_room(log)
+    await log.append([Append(room, 1, bytes([number]) * 10_000) for number in range(5)])
+    fill_disk(log)
+    with pytest.raises(StorageFullError):
+        await log.append([Append(room, 2, b"x" * 60_000)])
+    assert len((await log.read(room, Direction.FORWARD, 1, 10)).records) == 5
+    assert await log.expire(Retention(0, 0), 1000) == {room: 6}
+    (new,) = await log.append([Append(room, 2, b"x" * 10_000)])
+    assert new.sequence == 6, "what expired made room"
+
+
+async def test_an_append_that_fails_half_way_leaves_no_transaction_open(log: SqliteLog) -> None:
+    room = await make_room(log)
+    with pytest.raises(TypeError):
+        await log.append([Append(room, 1, b"fine"), Append(room + 1, 2, b"there is no such room")])
+    assert not log._writer.in_transaction
+    assert (await log.append([Append(room, 3, b"next")]))[0].sequence == 1
+
+
+async def test_a_page_is_read_while_a_batch_is_being_written(log: SqliteLog) -> None:
+    room = await make_room(log)
+    await log.append([Append(room, 1, b"committed")])
+    log._writer.execute("BEGIN IMMEDIATE")
+    log._writer.execute("DELETE FROM messages")
+    assert (await log.read(room, Direction.FORWARD, 1, 10)).records == ((1, b"committed"),)
+    log._writer.execute("ROLLBACK")

@@ -1,0 +1,1233 @@
+"""A session, over a channel in memory: what a member gets for what it says.
+
+Each test asks for the clock itself: pytest-trio runs a test by the clock that is among its own arguments.
+"""
+
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import pytest
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from securechat import limits
+from securechat.errors import ChannelClosedError, StorageError, StorageFullError
+from securechat.history.log import Append, Appended, Head, Page
+from securechat.history.memory import MemoryLog
+from securechat.protocol import chain, messages, proof
+from securechat.protocol.connection import ClientConnection
+from securechat.protocol.messages import (
+    Change,
+    Code,
+    Deliver,
+    Direction,
+    Error,
+    Goodbye,
+    History,
+    Join,
+    Joined,
+    Leave,
+    MemberChange,
+    Message,
+    Past,
+    Ping,
+    Pong,
+    Presence,
+    Reason,
+    Send,
+    Welcome,
+)
+from securechat.server.access import AccessLog
+from securechat.server.commit import Committer
+from securechat.server.rooms import Rooms
+from securechat.server.session import Services, Session
+from tests.support.memory_channel import CAPACITY, MemoryChannel, memory_channels
+
+SPKI_HASH = b"spki hash of thirty-two bytes..."
+LARGE = bytes(limits.ENVELOPE_BYTES)
+START = 1000.0
+M = TypeVar("M", bound=Message)
+
+
+class Key:
+    """The key of a room: who has it may join."""
+
+    def __init__(self, number: int = 0) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big"))
+        self.address = self._private.public_key().public_bytes_raw()
+
+    def join(self, challenge: bytes, ref: int = 1, presence: bytes = b"", *, may_create: bool = True) -> Join:
+        """Return a JOIN with a good proof."""
+        signature = self._private.sign(proof.signed_bytes(challenge, SPKI_HASH, self.address))
+        return Join(ref, self.address, signature, may_create, presence)
+
+
+KEY = Key()
+
+
+class Visitor:
+    """A client.
+
+    Attributes:
+        channel: Its end of the connection; ``server_end`` is the other.
+        raw: All bytes that came.
+        challenge: That of WELCOME.
+    """
+
+    def __init__(self, channel: MemoryChannel, server_end: MemoryChannel, session: Session) -> None:
+        self.channel = channel
+        self.server_end = server_end
+        self.session = session
+        self.raw = b""
+        self.challenge = b""
+        self._connection = ClientConnection()
+        self._came: deque[Message] = deque()
+
+    def _take(self, data: bytes) -> None:
+        self.raw += data
+        self._came.extend(self._connection.receive(data))
+
+    async def next(self) -> Message:
+        """Return the next message."""
+        while not self._came:
+            self._take(await self.channel.receive())
+        return self._came.popleft()
+
+    async def expect(self, kind: type[M]) -> M:
+        """Return the next message, which has to be of a kind."""
+        message = await self.next()
+        assert isinstance(message, kind), message
+        return message
+
+    async def until(self, kind: type[M]) -> M:
+        """Return the next message of a kind; what comes before it is ignored."""
+        while True:
+            message = await self.next()
+            if isinstance(message, kind):
+                return message
+            assert not isinstance(message, Goodbye), message
+
+    async def rest(self) -> list[Message]:
+        """Return what came until nothing happens any more."""
+        while True:
+            await wait_all_tasks_blocked()
+            data = self.channel.take()
+            if not data:
+                break
+            self._take(data)
+        rest = list(self._came)
+        self._came.clear()
+        return rest
+
+    async def end(self) -> list[Message]:
+        """Return what comes up to the end, which has to be one in good order."""
+        try:
+            while True:
+                self._take(await self.channel.receive())
+        except ChannelClosedError as error:
+            assert type(error) is ChannelClosedError, "not in good order"  # noqa: PT017
+        self.channel.shut_down()
+        rest = list(self._came)
+        self._came.clear()
+        await wait_all_tasks_blocked()
+        return rest
+
+    def say(self, *said: messages.ClientMessage) -> None:
+        """Send messages, together."""
+        self.channel.send(b"".join(self._connection.send(message) for message in said))
+
+    def say_raw(self, data: bytes) -> None:
+        """Send any bytes."""
+        self.channel.send(data)
+
+    async def greet(self) -> None:
+        """Wait for WELCOME."""
+        self.challenge = (await self.expect(Welcome)).challenge
+
+    async def join(self, key: Key = KEY, presence: bytes = b"", ref: int = 1, *, may_create: bool = True) -> Joined:
+        """Join a room."""
+        self.say(key.join(self.challenge, ref, presence, may_create=may_create))
+        return await self.until(Joined)
+
+    async def is_refused(self, join: Join) -> Error:
+        """Try to join and return the refusal."""
+        self.say(join)
+        error = await self.expect(Error)
+        assert error.ref == join.ref
+        assert error.subject == bytes(16)
+        return error
+
+
+class TestLog(MemoryLog):
+    """A log that can fail and wait.
+
+    Attributes:
+        error: Raised by what is asked of it.
+        gate: Appends and reads wait for it.
+        reads: How many reads wait or ran at the same time, at the most.
+        batches: The sizes of the batches.
+    """
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.error: StorageError | None = None
+        self.gate = trio.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+        self.reads = 0
+        self._reading = 0
+
+    def _check(self) -> None:
+        if self.error:
+            raise self.error
+
+    async def open_room(self, address: bytes, new_log_id: bytes | None) -> tuple[Head, bool] | None:
+        """Open, or fail."""
+        self._check()
+        return await super().open_room(address, new_log_id)
+
+    async def append(self, batch: Sequence[Append]) -> list[Appended]:
+        """Append, late or never."""
+        self.batches.append(len(batch))
+        await self.gate.wait()
+        self._check()
+        return await super().append(batch)
+
+    async def read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
+        """Read, late or never."""
+        self._reading += 1
+        self.reads = max(self.reads, self._reading)
+        try:
+            await self.gate.wait()
+            self._check()
+            return await super().read(room, direction, sequence, most)
+        finally:
+            self._reading -= 1
+
+
+class Relay:
+    """The server without sockets and TLS.
+
+    Attributes:
+        failures: What the committer reported.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.log = TestLog()
+        self.failures: list[StorageError] = []
+        rooms = Rooms(self.log)
+        committer = Committer(self.log, rooms, lambda: 1_700_000_000_000, self.failures.append)
+        self.services = Services(self.log, rooms, committer, AccessLog())
+        nursery.start_soon(committer.run)
+        nursery.start_soon(rooms.tell_changes)
+
+    @property
+    def closed(self) -> dict[str, int]:
+        """How many sessions ended for which reason."""
+        return dict(self.services.closed)
+
+    async def connect(
+        self, *, peer: str = "192.0.2.1", capacity: int = CAPACITY, kind: type[Session] = Session
+    ) -> Visitor:
+        """Connect somebody, who has read WELCOME."""
+        server_end, client_end = memory_channels(peer, capacity)
+        session = kind(self.services, server_end, SPKI_HASH)
+        self._nursery.start_soon(session.run)
+        visitor = Visitor(client_end, server_end, session)
+        await visitor.greet()
+        return visitor
+
+    async def member(self, key: Key = KEY, presence: bytes = b"", **settings: Any) -> tuple[Visitor, int]:
+        """Connect somebody who joins, and return them with the handle of the room."""
+        visitor = await self.connect(**settings)
+        return visitor, (await visitor.join(key, presence)).handle
+
+
+@asynccontextmanager
+async def open_relay() -> AsyncIterator[Relay]:
+    async with trio.open_nursery() as nursery:
+        yield Relay(nursery)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def relay(autojump_clock: MockClock) -> AsyncIterator[Relay]:
+    autojump_clock.jump(START)
+    async with open_relay() as running:
+        yield running
+
+
+def ids(*envelopes: bytes) -> list[bytes]:
+    return [chain.envelope_id(envelope) for envelope in envelopes]
+
+
+def delivered(received: Sequence[Message]) -> list[bytes]:
+    return [message.envelope for message in received if isinstance(message, Deliver)]
+
+
+def changes(received: Sequence[Message]) -> list[MemberChange]:
+    return [change for message in received if isinstance(message, messages.Member) for change in message.changes]
+
+
+# Joining
+
+
+async def test_con_1_welcome_comes_first_and_each_has_its_own_challenge(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    server_end, client_end = memory_channels()
+    async with trio.open_nursery() as nursery:
+        session = Session(relay.services, server_end, SPKI_HASH)
+        nursery.start_soon(session.run)
+        first = Visitor(client_end, server_end, session)
+        welcome = await first.expect(Welcome)
+        assert (welcome.largest, welcome.keepalive) == (65536, 60)
+        second = await relay.connect()
+        assert second.challenge != welcome.challenge
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("may_create", [True, False])
+async def test_rel_1_a_bad_proof_is_refused_alike_whether_or_not_the_room_exists(
+    relay: Relay, autojump_clock: MockClock, may_create: bool
+) -> None:
+    await relay.member(KEY)
+    visitor = await relay.connect()
+    answers = []
+    for key in (KEY, Key(99)):
+        join = key.join(os.urandom(32), 7, may_create=may_create)
+        answers.append(await visitor.is_refused(join))
+    assert answers[0] == answers[1]
+    assert answers[0].code == Code.BAD_PROOF
+    assert answers[0].retry_after == 0
+    assert await relay.log.open_room(Key(99).address, None) is None
+
+
+async def test_a_proof_for_another_server_is_a_bad_one(relay: Relay, autojump_clock: MockClock) -> None:
+    server_end, client_end = memory_channels()
+    session = Session(relay.services, server_end, b"another server's key, 32 bytes..")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        visitor = Visitor(client_end, server_end, session)
+        await visitor.greet()
+        assert (await visitor.is_refused(KEY.join(visitor.challenge))).code == Code.BAD_PROOF
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("address", [bytes(32), b"\1" + bytes(31), b"\xff" * 32], ids=["order 4", "one", "not below p"])
+async def test_a_small_order_address_is_a_bad_proof(relay: Relay, autojump_clock: MockClock, address: bytes) -> None:
+    visitor = await relay.connect()
+    join = Join(3, address, b"\1" + bytes(63), True, b"")
+    assert (await visitor.is_refused(join)).code == Code.BAD_PROOF
+
+
+async def test_a_room_that_nobody_used_is_none_unless_it_may_be_created(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    visitor = await relay.connect()
+    error = await visitor.is_refused(KEY.join(visitor.challenge, 5, may_create=False))
+    assert (error.code, error.retry_after) == (Code.NO_SUCH_ROOM, 0)
+    joined = await visitor.join(KEY, ref=6)
+    assert (joined.ref, joined.created, joined.oldest, joined.newest) == (6, True, 1, 0)
+    assert joined.head == chain.root(KEY.address, joined.log_id)
+    other = await relay.connect()
+    again = await other.join(KEY, may_create=False)
+    assert (again.created, again.handle, again.log_id) == (False, joined.handle, joined.log_id)
+    assert again.member != joined.member
+
+
+async def test_rel_2_a_server_that_takes_no_new_rooms_keeps_the_old_ones(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    await relay.member(KEY)
+    relay.services.may_create = False
+    visitor = await relay.connect()
+    assert (await visitor.is_refused(Key(2).join(visitor.challenge))).code == Code.ROOMS_CLOSED
+    assert not (await visitor.join(KEY)).created
+
+
+async def test_one_is_in_a_room_once_on_a_connection(relay: Relay, autojump_clock: MockClock) -> None:
+    visitor, handle = await relay.member(KEY)
+    assert (await visitor.is_refused(KEY.join(visitor.challenge, 9))).code == Code.ALREADY_JOINED
+    visitor.say(Leave(handle))
+    assert (await visitor.join(KEY)).newest == 0
+
+
+async def test_one_is_in_sixteen_rooms_at_most_on_a_connection(relay: Relay, autojump_clock: MockClock) -> None:
+    visitor = await relay.connect()
+    joined = [await visitor.join(Key(number)) for number in range(limits.ROOMS_PER_CONNECTION)]
+    assert len({answer.handle for answer in joined}) == limits.ROOMS_PER_CONNECTION
+    assert (await visitor.is_refused(Key(99).join(visitor.challenge))).code == Code.TOO_MANY_ROOMS
+    visitor.say(Leave(joined[3].handle))
+    await visitor.join(Key(99))
+
+
+async def test_a_storage_failure_refuses_the_join_and_it_may_be_tried_again(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    visitor = await relay.connect()
+    relay.log.error = StorageFullError("The disk is full.")
+    error = await visitor.is_refused(KEY.join(visitor.challenge, 2))
+    assert (error.code, error.retry_after) == (Code.STORAGE, limits.STORAGE_RETRY)
+    relay.log.error = None
+    assert (await visitor.join(KEY, ref=3)).created
+
+
+async def test_refused_joins_are_limited_for_each_address(relay: Relay, autojump_clock: MockClock) -> None:
+    burst, rate = limits.REFUSED_JOINS_PER_ADDRESS
+    visitor = await relay.connect()
+    codes = []
+    for number in range(burst):
+        may_create = number % 2 == 0  # a bad proof, and no such room
+        challenge = os.urandom(32) if may_create else visitor.challenge
+        codes.append((await visitor.is_refused(Key(number).join(challenge, may_create=may_create))).code)
+    assert set(codes) == {Code.BAD_PROOF, Code.NO_SUCH_ROOM}
+    error = await visitor.is_refused(KEY.join(visitor.challenge))
+    assert (error.code, error.retry_after) == (Code.RATE, 1 / rate)
+    neighbour = await relay.connect()
+    assert (await neighbour.is_refused(KEY.join(neighbour.challenge))).code == Code.RATE
+    elsewhere = await relay.connect(peer="192.0.2.2")
+    await elsewhere.join(KEY)
+    await trio.sleep(1 / rate)
+    await visitor.join(KEY)
+
+
+async def test_new_rooms_are_limited_for_each_address_and_old_ones_are_not(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    burst, rate = limits.CREATIONS_PER_ADDRESS
+    visitor = await relay.connect()
+    for number in range(burst):
+        joined = await visitor.join(Key(number))
+        if number:
+            visitor.say(Leave(joined.handle))
+    error = await visitor.is_refused(Key(99).join(visitor.challenge))
+    assert (error.code, error.retry_after) == (Code.RATE, 1 / rate)
+    await visitor.join(Key(1))
+    elsewhere = await relay.connect(peer="192.0.2.2")
+    assert (await elsewhere.join(Key(99))).created
+
+
+# Time
+
+
+async def test_who_joins_nothing_in_time_is_sent_away(relay: Relay, autojump_clock: MockClock) -> None:
+    visitor = await relay.connect()
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+
+        async def ping() -> None:
+            while True:
+                await trio.sleep(1)
+                visitor.say(Ping(b"8 bytes."))
+
+        nursery.start_soon(ping)
+        received = await visitor.end()
+        nursery.cancel_scope.cancel()
+    assert received[-1] == Goodbye(Reason.TIMEOUT, 0, "")
+    assert trio.current_time() - began == limits.FIRST_JOIN_TIMEOUT
+    assert relay.closed == {"timeout": 1}
+
+
+async def test_a_refused_join_does_not_buy_time(relay: Relay, autojump_clock: MockClock) -> None:
+    visitor = await relay.connect()
+    began = trio.current_time()
+    await trio.sleep(limits.FIRST_JOIN_TIMEOUT - 1)
+    await visitor.is_refused(KEY.join(visitor.challenge, may_create=False))
+    assert await visitor.end() == [Goodbye(Reason.TIMEOUT, 0, "")]
+    assert trio.current_time() - began == limits.FIRST_JOIN_TIMEOUT
+
+
+async def test_con_7_who_is_silent_for_too_long_is_sent_away_and_others_hear_of_it(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    visitor, _ = await relay.member(KEY, b"silent")
+    began = trio.current_time()
+    watcher, _ = await relay.member(KEY)
+    await trio.sleep(100)
+    watcher.say(Ping(b"8 bytes."))
+    assert (await visitor.end())[-1] == Goodbye(Reason.TIMEOUT, 0, "")
+    assert trio.current_time() - began == limits.KEEPALIVE * limits.KEEPALIVE_GRACE
+    assert [change.change for change in changes(await watcher.rest())] == [Change.HERE, Change.LEFT]
+    assert relay.closed == {"timeout": 1}
+
+
+@pytest.mark.parametrize("sign", [Ping(b"8 bytes."), Pong(b"8 bytes.")], ids=["ping", "pong"])
+async def test_any_sign_of_life_keeps_a_session(relay: Relay, autojump_clock: MockClock, sign: Ping | Pong) -> None:
+    visitor, _ = await relay.member()
+    for _ in range(10):
+        await trio.sleep(limits.KEEPALIVE * limits.KEEPALIVE_GRACE - 1)
+        visitor.say(sign)
+        await visitor.rest()
+    assert relay.closed == {}
+
+
+async def test_half_a_frame_is_a_sign_of_life(relay: Relay, autojump_clock: MockClock) -> None:
+    visitor, handle = await relay.member()
+    frame = Send(handle, b"slow and steady").encode()
+    for at in range(len(frame)):
+        await trio.sleep(limits.KEEPALIVE)
+        visitor.say_raw(frame[at : at + 1])
+    assert delivered([await visitor.expect(Deliver)]) == [b"slow and steady"]
+
+
+async def test_a_ping_is_answered_with_its_own_bytes(relay: Relay, autojump_clock: MockClock) -> None:
+    visitor = await relay.connect()
+    visitor.say(Ping(b"12345678"), Ping(b"abcdefgh"))
+    assert [(await visitor.expect(Pong)).token for _ in range(2)] == [b"12345678", b"abcdefgh"]
+
+
+# Presence
+
+
+async def test_a_small_room_is_told_of_each_change_at_once(relay: Relay, autojump_clock: MockClock) -> None:
+    watcher, _ = await relay.member()
+    other, handle = await relay.member(KEY, b"one")
+    number = (await other.expect(messages.Member)).changes[0].member
+    other.say(Presence(handle, b"two"))
+    other.say(Leave(handle))
+    assert changes(await watcher.rest()) == [
+        MemberChange(Change.JOINED, number, b"one"),
+        MemberChange(Change.CHANGED, number, b"two"),
+        MemberChange(Change.LEFT, number, b""),
+    ]
+    assert trio.current_time() == START
+
+
+async def test_rel_4_a_large_room_is_told_once_a_second_and_only_the_sum(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    members = [(await relay.member(KEY))[0] for _ in range(limits.PRESENCE_AT_ONCE)]
+    stays, handle = await relay.member(KEY, b"stays")
+    leaves, _ = await relay.member(KEY, b"leaves")
+    leaves.say(Leave(handle))
+    stays.say(Presence(handle, b"at last"))
+    assert changes(await members[0].rest()) == []
+    told = await members[0].expect(messages.Member)
+    assert [(change.change, change.presence) for change in told.changes] == [(Change.JOINED, b"at last")]
+    assert trio.current_time() == START + limits.PRESENCE_DELAY
+    for member in members[1:]:
+        assert changes(await member.rest()) == list(told.changes)
+    await trio.sleep(3)
+    assert await members[0].rest() == [], "told once"
+
+
+async def test_a_large_room_that_everybody_leaves_is_told_nothing(relay: Relay, autojump_clock: MockClock) -> None:
+    members = [(await relay.member(KEY, b"p"))[0] for _ in range(limits.PRESENCE_AT_ONCE + 8)]
+    for member in members:
+        member.channel.abort()
+    await trio.sleep(5)
+    assert relay.closed == {"closed": len(members)}
+    assert (await (await relay.connect()).join(KEY)).listed == 0
+
+
+async def test_rel_4_unlisted_members_are_never_told(relay: Relay, autojump_clock: MockClock) -> None:
+    watcher, _ = await relay.member()
+    other, handle = await relay.member(KEY, b"")
+    other.say(Leave(handle))
+    assert await watcher.rest() == []
+    assert (await (await relay.connect()).join(KEY)).listed == 0
+
+
+async def test_an_unlisted_member_that_shows_itself_has_joined(relay: Relay, autojump_clock: MockClock) -> None:
+    watcher, handle = await relay.member()
+    other, _ = await relay.member()
+    other.say(Presence(handle, b"here I am"))
+    assert [(change.change, change.presence) for change in changes(await watcher.rest())] == [
+        (Change.JOINED, b"here I am")
+    ]
+
+
+async def test_rel_11_many_changes_of_presence_are_read_more_slowly_and_the_last_is_told(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    burst, rate = limits.CHANGES_PER_CONNECTION
+    watcher, _ = await relay.member()
+    other, handle = await relay.member(KEY, b"first")
+    other.say(*(Presence(handle, b"%d" % number) for number in range(burst + 3)))
+    assert changes(await watcher.rest())[-1].presence == b"%d" % (burst - 1)
+    began = trio.current_time()
+    while changes([await watcher.next()])[-1].presence != b"%d" % (burst + 2):
+        pass
+    assert trio.current_time() - began > 2 / rate
+
+
+async def test_many_joins_are_read_more_slowly(relay: Relay, autojump_clock: MockClock) -> None:
+    burst, rate = limits.JOINS_PER_CONNECTION
+    alice = await relay.connect()
+    began = trio.current_time()
+    for number in range(burst + 10):
+        joined = await alice.join(ref=number + 1)
+        alice.say(Leave(joined.handle))
+    assert trio.current_time() - began > 9 / rate
+
+
+@pytest.mark.parametrize("may_create", [True, False])
+async def test_every_guess_costs_a_token_whatever_the_answer(
+    relay: Relay, autojump_clock: MockClock, may_create: bool
+) -> None:
+    relay.services.may_create = False
+    attacker = await relay.connect()
+    burst, _ = limits.REFUSED_JOINS_PER_ADDRESS
+    codes = [
+        (await attacker.is_refused(Key(number).join(attacker.challenge, may_create=may_create))).code
+        for number in range(1, burst + 2)
+    ]
+    assert set(codes[:-1]) == {Code.ROOMS_CLOSED if may_create else Code.NO_SUCH_ROOM}
+    assert codes[-1] == Code.RATE
+
+
+async def test_what_is_in_flight_is_bounded_in_bytes(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    gate = relay.log.gate = trio.Event()
+    for number in range(60):
+        alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
+        await wait_all_tasks_blocked()
+    assert alice.session._in_flight_bytes <= limits.IN_FLIGHT_BYTES + len(LARGE)
+    gate.set()
+    assert len(await bob.rest()) == 60
+    assert relay.closed == {}
+
+
+async def test_a_resend_is_answered_after_what_is_new_in_its_batch(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    alice.say(Send(handle, b"x"), Send(handle, b"a"), Send(handle, b"a"))
+    assert [m.sequence for m in await alice.rest() if isinstance(m, Deliver)] in ([1, 2], [1, 2, 2])
+
+
+@pytest.mark.parametrize("attempt", range(6))  # which of two tasks runs first in a pass is a matter of luck
+async def test_a_fault_of_one_session_does_not_reach_the_fan_out(
+    relay: Relay, autojump_clock: MockClock, attempt: int
+) -> None:
+    class Faulty(Session):
+        async def _on_ping(self, message: Ping) -> None:
+            raise ZeroDivisionError
+
+        _HANDLERS = {**Session._HANDLERS, Ping: _on_ping}  # noqa: RUF012
+
+    _, handle = await relay.member()
+    server_end, client_end = memory_channels(capacity=1000)
+    session = Faulty(relay.services, server_end, SPKI_HASH)
+    visitor = Visitor(client_end, server_end, session)
+
+    async def serve() -> None:
+        with pytest.raises(ExceptionGroup):
+            await session.run()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await visitor.greet()
+        await visitor.join()
+        room = next(iter(relay.services.rooms._by_address.values()))
+        visitor.say(Ping(b"8 bytes."))
+        for _ in range(20):
+            room.fan_out(Deliver(handle, 1, 1, bytes(3000)).encode())
+            await trio.lowlevel.checkpoint()
+    assert len(room.members) == 1
+
+
+async def test_what_waits_for_a_goodbye_is_bounded(relay: Relay, autojump_clock: MockClock) -> None:
+    await relay.member(KEY, capacity=2**30)
+    slow, handle = await relay.member(KEY)
+    gate = relay.log.gate = trio.Event()
+    slow.say(Send(handle, b"in flight"))
+    await wait_all_tasks_blocked()
+    slow.session.end(Reason.TIMEOUT, 0)
+    await wait_all_tasks_blocked()
+    room = next(iter(relay.services.rooms._by_address.values()))
+    for _ in range(300):
+        room.fan_out(Deliver(handle, 1, 1, LARGE).encode())
+    assert slow.server_end.backlog <= limits.OUTBOX_BYTES + len(LARGE)
+    gate.set()
+
+
+async def test_a_room_that_came_and_went_during_a_look_is_joined_as_it_is(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member()
+    alice.say(Leave(handle))
+    await wait_all_tasks_blocked()
+    look, go = relay.log.open_room, trio.Event()
+    looks = 0
+
+    async def look_slowly(address: bytes, new_log_id: bytes | None) -> Any:
+        nonlocal looks
+        looks += 1
+        opened = await look(address, new_log_id)
+        if looks == 1:
+            await go.wait()
+        return opened
+
+    relay.log.open_room = look_slowly  # type: ignore[method-assign]
+    bob = await relay.connect()
+    bob.say(KEY.join(bob.challenge))
+    await wait_all_tasks_blocked()
+    handle = (await alice.join()).handle
+    alice.say(Send(handle, b"x"), Leave(handle))
+    await wait_all_tasks_blocked()
+    go.set()
+    assert (await bob.until(Joined)).newest == 1
+
+
+# Messages
+
+
+async def test_rel_6_everybody_gets_the_same_bytes_the_sender_too(relay: Relay, autojump_clock: MockClock) -> None:
+    visitors = [(await relay.member())[0] for _ in range(5)]
+    handle = (await relay.member())[1]
+    before = [len(visitor.raw) for visitor in visitors]
+    visitors[0].say(*(Send(handle, b"from 0, %d" % number) for number in range(20)))
+    visitors[1].say(*(Send(handle, b"from 1, %d" % number) for number in range(20)))
+    received = [await visitor.rest() for visitor in visitors]
+    assert [message.sequence for message in received[0] if isinstance(message, Deliver)] == list(range(1, 41))
+    heard = {visitor.raw[start:] for visitor, start in zip(visitors, before, strict=True)}
+    assert len(heard) == 1
+    assert [e for e in delivered(received[2]) if e.startswith(b"from 1")] == [b"from 1, %d" % n for n in range(20)]
+
+
+async def test_rooms_do_not_hear_each_other(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, one = await relay.member(Key(1))
+    bob, two = await relay.member(Key(2))
+    both, _ = await relay.member(Key(1))
+    await both.join(Key(2), ref=2)
+    alice.say(Send(one, b"in one"))
+    bob.say(Send(two, b"in two"))
+    assert delivered(await alice.rest()) == [b"in one"]
+    assert delivered(await bob.rest()) == [b"in two"]
+    assert sorted(delivered(await both.rest())) == [b"in one", b"in two"]
+
+
+async def test_who_left_hears_no_more_and_what_it_sent_is_delivered(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    alice.say(Send(handle, b"last words"), Leave(handle))
+    assert delivered(await bob.rest()) == [b"last words"]
+    assert await alice.rest() == []
+    assert (await alice.join(KEY)).newest == 1
+
+
+async def test_what_the_last_member_sent_before_it_left_is_stored(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    relay.log.gate = trio.Event()
+    alice.say(Send(handle, b"last words"), Leave(handle))
+    await wait_all_tasks_blocked()
+    bob = await relay.connect()
+    assert (await bob.join(KEY)).newest == 0, "not in the log yet, but on its way"
+    relay.log.gate.set()
+    assert await bob.expect(Deliver) == Deliver(handle, 1, 1_700_000_000_000, b"last words")
+
+
+async def test_rel_7_a_resend_is_answered_to_its_sender_alone_with_the_first_deliver(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    alice.say(Send(handle, b"once"))
+    first = await alice.expect(Deliver)
+    alice.say(Send(handle, b"another"))
+    await alice.expect(Deliver)
+    await bob.rest()
+    again = await relay.connect()
+    assert (await again.join(KEY)).newest == 2
+    again.say(Send(handle, b"once"))
+    assert await again.expect(Deliver) == first
+    assert await alice.rest() == await bob.rest() == []
+
+
+async def test_what_comes_in_during_a_commit_is_one_batch(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    relay.log.gate = trio.Event()
+    for number in range(10):
+        alice.say(Send(handle, b"%d" % number))
+        await wait_all_tasks_blocked()
+    relay.log.gate.set()
+    assert len(delivered(await alice.rest())) == 10
+    assert relay.log.batches == [1, 9]
+
+
+async def test_a_batch_is_bounded(relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "COMMIT_MESSAGES", 7)
+    alice, handle = await relay.member()
+    alice.say(*(Send(handle, b"%d" % number) for number in range(20)))
+    assert delivered(await alice.rest()) == [b"%d" % number for number in range(20)]
+    assert relay.log.batches == [7, 7, 6]
+
+
+async def test_who_has_too_much_in_flight_is_not_read(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    relay.log.gate = trio.Event()
+    sent = [b"%d" % number for number in range(limits.IN_FLIGHT_MESSAGES + 100)]
+    for envelope in sent:
+        alice.say(Send(handle, envelope))
+        await wait_all_tasks_blocked()
+    alice.say(Ping(b"8 bytes."))
+    assert await alice.rest() == [], "not even the ping was read"
+    relay.log.gate.set()
+    received = await alice.rest()
+    assert delivered(received) == sent
+    assert Pong(b"8 bytes.") in received
+    assert relay.log.batches[:2] == [1, limits.IN_FLIGHT_MESSAGES]
+
+
+async def test_rel_11_who_floods_is_read_more_slowly_and_loses_nothing(relay: Relay, autojump_clock: MockClock) -> None:
+    burst, rate = limits.MESSAGES_PER_CONNECTION
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    sent = [b"%d" % number for number in range(burst + 500)]
+    alice.say(*(Send(handle, envelope) for envelope in sent))
+    heard: list[bytes] = []
+    while len(heard) < len(sent):
+        heard += delivered([await alice.next()])
+    assert heard == sent
+    assert trio.current_time() - START == pytest.approx(500 / rate, abs=0.01)
+    assert delivered(await bob.rest()) == sent
+    assert relay.closed == {}
+
+
+async def test_while_one_floods_the_others_are_not_kept_waiting(relay: Relay, autojump_clock: MockClock) -> None:
+    burst, _ = limits.MESSAGES_PER_CONNECTION
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    alice.say(*(Send(handle, b"%d" % number) for number in range(burst + 1000)))
+    await alice.rest()
+    bob.say(Send(handle, b"me too"))
+    while (await bob.until(Deliver)).envelope != b"me too":
+        pass
+    assert trio.current_time() - START < 0.1
+
+
+# Storage
+
+
+@pytest.mark.parametrize("error", [StorageError("It broke."), StorageFullError("The disk is full.")], ids=repr)
+async def test_rel_8_a_refused_message_holds_back_what_follows_it(
+    relay: Relay, autojump_clock: MockClock, error: StorageError
+) -> None:
+    alice, handle = await relay.member()
+    relay.log.gate = trio.Event()
+    relay.log.error = error
+    alice.say(Send(handle, b"one"))
+    await wait_all_tasks_blocked()
+    alice.say(Send(handle, b"two"), Send(handle, b"three"))
+    await wait_all_tasks_blocked()
+    relay.log.gate.set()
+    refused = [message for message in await alice.rest() if isinstance(message, Error)]
+    assert [(e.code, e.ref, e.retry_after) for e in refused] == [
+        (Code.STORAGE, 0, limits.STORAGE_RETRY),
+        (Code.OUT_OF_ORDER, 0, limits.STORAGE_RETRY),
+        (Code.OUT_OF_ORDER, 0, limits.STORAGE_RETRY),
+    ]
+    assert [e.subject for e in refused] == ids(b"one", b"two", b"three")
+    assert relay.failures == [error]
+    relay.log.error = None
+    alice.say(Send(handle, b"two"))
+    assert (await alice.expect(Error)).code == Code.OUT_OF_ORDER
+    alice.say(*(Send(handle, envelope) for envelope in (b"one", b"two", b"three", b"four")))
+    assert delivered(await alice.rest()) == [b"one", b"two", b"three", b"four"]
+
+
+async def test_a_whole_batch_that_is_refused_comes_again_in_order(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    relay.log.error = StorageError("It broke.")
+    sent = [b"one", b"two", b"three"]
+    for _ in range(3):
+        alice.say(*(Send(handle, envelope) for envelope in sent))
+        refused = [message for message in await alice.rest() if isinstance(message, Error)]
+        assert [e.subject for e in refused] == ids(*sent)
+        assert {e.code for e in refused} == {Code.STORAGE}
+    relay.log.error = None
+    alice.say(*(Send(handle, envelope) for envelope in sent))
+    assert delivered(await alice.rest()) == sent
+
+
+async def test_a_refused_message_of_one_member_does_not_hold_others_back(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    other = (await alice.join(Key(2), ref=2)).handle
+    relay.log.error = StorageError("It broke.")
+    alice.say(Send(handle, b"refused"))
+    await alice.expect(Error)
+    relay.log.error = None
+    bob.say(Send(handle, b"of bob"))
+    alice.say(Send(handle, b"behind"), Send(other, b"in the other room"))
+    received = await alice.rest()
+    assert sorted(delivered(received)) == [b"in the other room", b"of bob"]
+    assert [e.subject for e in received if isinstance(e, Error)] == ids(b"behind")
+    assert delivered(await bob.rest()) == [b"of bob"]
+
+
+async def test_who_joins_anew_is_not_held_back_by_what_was_refused_before(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    relay.log.error = StorageError("It broke.")
+    alice.say(Send(handle, b"given up"))
+    await alice.expect(Error)
+    relay.log.error = None
+    alice.say(Leave(handle))
+    await alice.join(KEY)
+    alice.say(Send(handle, b"new"))
+    assert delivered(await bob.rest()) == [b"new"]
+
+
+# History
+
+
+async def fill(visitor: Visitor, handle: int, count: int, size: int = 0) -> list[bytes]:
+    envelopes = [b"%d" % number + bytes(size) for number in range(1, count + 1)]
+    for at in range(0, count, 10):
+        visitor.say(*(Send(handle, envelope) for envelope in envelopes[at : at + 10]))
+        await visitor.rest()
+    return envelopes
+
+
+async def test_rel_12_pages_go_both_ways_and_chain(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    envelopes = await fill(alice, handle, 10)
+    joined = await (await relay.connect()).join(KEY)
+    assert (joined.oldest, joined.newest) == (1, 10)
+    head = chain.root(KEY.address, joined.log_id)
+    heads = [head]
+    for number, envelope in enumerate(envelopes, 1):
+        head = chain.link(head, number, chain.digest(envelope))
+        heads.append(head)
+    assert joined.head == heads[10]
+
+    async def page(direction: Direction, sequence: int, most: int) -> tuple[int, list[bytes]]:
+        alice.say(History(9, handle, direction, sequence, most))
+        past = await alice.expect(Past)
+        assert (past.ref, past.handle, past.oldest, past.newest) == (9, handle, 1, 10)
+        assert past.before == heads[past.first - 1]
+        return past.first, [record.envelope for record in past.records]
+
+    assert await page(Direction.FORWARD, 1, 4) == (1, envelopes[:4])
+    assert await page(Direction.FORWARD, 9, 100) == (9, envelopes[8:])
+    assert await page(Direction.FORWARD, 11, 5) == (11, [])
+    assert await page(Direction.FORWARD, 2**53 - 1, 5) == (11, [])
+    assert await page(Direction.BACKWARD, 11, 3) == (8, envelopes[7:])
+    assert await page(Direction.BACKWARD, 3, 100) == (1, envelopes[:2])
+    assert await page(Direction.BACKWARD, 1, 5) == (1, [])
+    assert await page(Direction.BACKWARD, 2**53 - 1, 65535) == (1, envelopes)
+
+
+async def test_one_page_is_under_way_for_a_connection_and_it_waits_for_the_reader(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member()
+    await fill(alice, handle, 20, 60_000)
+    slow, _ = await relay.member(KEY, capacity=10_000)
+    slow.say(*(History(ref, handle, Direction.FORWARD, 1, 1000) for ref in range(1, 6)))
+    await wait_all_tasks_blocked()
+    first = slow.server_end.backlog
+    assert 0 < first <= limits.PAGE_BYTES
+    received: list[Message] = []
+    while len(received) < 5:
+        received.append(await slow.next())
+        assert slow.server_end.backlog <= limits.PAGE_BYTES
+    assert [past.ref for past in received if isinstance(past, Past)] == [1, 2, 3, 4, 5]
+    assert relay.log.reads == 1
+    assert await alice.rest() == []
+
+
+async def test_a_page_that_cannot_be_read_is_refused_and_the_next_may_be(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member()
+    await fill(alice, handle, 3)
+    relay.log.error = StorageError("It broke.")
+    alice.say(History(4, handle, Direction.FORWARD, 1, 10))
+    error = await alice.expect(Error)
+    assert (error.code, error.ref, error.retry_after) == (Code.STORAGE, 4, limits.STORAGE_RETRY)
+    relay.log.error = None
+    alice.say(History(5, handle, Direction.FORWARD, 1, 10))
+    assert len((await alice.expect(Past)).records) == 3
+
+
+async def test_who_waits_for_a_page_still_hears_the_room(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    gate, relay.log.gate = relay.log.gate, trio.Event()
+    waiting = relay.log.gate
+    bob.say(History(1, handle, Direction.FORWARD, 1, 10))
+    await wait_all_tasks_blocked()
+    relay.log.gate = gate
+    alice.say(Send(handle, b"meanwhile"))
+    assert delivered(await bob.rest()) == [b"meanwhile"]
+    waiting.set()
+    assert [record.envelope for record in (await bob.expect(Past)).records] == [b"meanwhile"]
+
+
+# A slow reader
+
+
+async def test_rel_11_a_slow_reader_is_sent_away_and_the_room_goes_on(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member(KEY, capacity=2**23)
+    slow, _ = await relay.member(KEY, b"slow")
+    await alice.rest()
+    count = limits.OUTBOX_BYTES // limits.ENVELOPE_BYTES + 10
+    left: list[Message] = []
+    for number in range(count):
+        alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
+        left += await alice.rest()
+    assert len(delivered(left)) == count, "the sender did not wait"
+    assert [change.change for change in changes(left)] == [Change.LEFT]
+    received = await slow.end()
+    assert received[-1] == Goodbye(Reason.SLOW, 1, "")
+    assert 0 < len(delivered(received)) < 10, "what was under way, and not the backlog"
+    assert relay.closed == {"slow": 1}
+    alice.say(Send(handle, b"on"))
+    assert delivered(await alice.rest()) == [b"on"]
+
+
+async def test_a_slow_reader_that_never_reads_is_given_up_in_time(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member(KEY, capacity=2**23)
+    slow, _ = await relay.member(KEY)
+    began = trio.current_time()
+    for number in range(limits.OUTBOX_BYTES // limits.ENVELOPE_BYTES + 10):
+        alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
+        await alice.rest()
+    await trio.sleep(limits.GOODBYE_TIMEOUT + 0.1)
+    assert trio.current_time() - began < 2 * limits.GOODBYE_TIMEOUT
+    assert slow.server_end.closed_with == "abort"
+    assert slow.server_end.backlog == 0
+
+
+async def test_a_reader_that_catches_up_in_time_stays_and_misses_nothing(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member(KEY, capacity=2**23)
+    slow, _ = await relay.member(KEY)
+    count = limits.OUTBOX_BYTES // limits.ENVELOPE_BYTES - 2
+    for number in range(count):
+        alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
+        await alice.rest()
+    assert len(delivered(await slow.rest())) == count
+    assert relay.closed == {}
+
+
+async def test_who_pings_and_does_not_read_is_sent_away(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "OUTBOX_BYTES", 100_000)
+    alice, _ = await relay.member(KEY, capacity=1000)
+    for _ in range(10):
+        alice.say_raw(Ping(b"8 bytes.").encode() * 1000)
+        await wait_all_tasks_blocked()
+    assert relay.closed == {"slow": 1}
+
+
+# What breaks the protocol
+
+
+def _join_with(flag: int) -> bytes:
+    return Join(1, bytes(32), bytes(64), False, b"").encode()[:-1] + bytes([flag])
+
+
+VIOLATIONS: dict[str, bytes | Callable[[int], bytes]] = {
+    "length 0": bytes(4),
+    "too long": (limits.CLIENT_FRAME_BYTES + 1).to_bytes(4, "big"),
+    "huge": b"\xff" * 4,
+    "http": b"GET / HTTP/1.1\r\n\r\n",
+    "type 0": b"\0\0\0\1\0",
+    "unknown type": b"\0\0\0\1\x63",
+    "welcome": Welcome(bytes(32), 1, 1, 1).encode(),
+    "joined": Joined(1, 1, 1, False, bytes(16), 1, 0, bytes(32), 0).encode(),
+    "deliver": lambda handle: Deliver(handle, 1, 1, b"x").encode(),
+    "member": lambda handle: messages.Member(handle, (MemberChange(Change.LEFT, 1, b""),)).encode(),
+    "past": lambda handle: Past(1, handle, 1, 0, 1, bytes(32), ()).encode(),
+    "error": Error(Code.RATE, 0, 0, bytes(16), "").encode(),
+    "goodbye": Goodbye(Reason.SHUTDOWN, 0, "").encode(),
+    "short join": b"\0\0\0\5\2abcd",
+    "join flag": _join_with(2),
+    "long presence in join": Join(1, bytes(32), bytes(64), False, bytes(1025)).encode(),
+    "send without envelope": lambda handle: Send(handle, b"").encode(),
+    "send too large": lambda handle: Send(handle, LARGE + b"x").encode(),
+    "send elsewhere": lambda handle: Send(handle + 1, b"x").encode(),
+    "send to handle 0": Send(0, b"x").encode(),
+    "no presence": lambda handle: Presence(handle, b"").encode(),
+    "long presence": lambda handle: Presence(handle, bytes(1025)).encode(),
+    "presence elsewhere": lambda handle: Presence(handle + 1, b"x").encode(),
+    "history from 0": lambda handle: History(1, handle, Direction.FORWARD, 0, 1).encode(),
+    "history from 2^53": lambda handle: History(1, handle, Direction.FORWARD, 2**53, 1).encode(),
+    "history of 0": lambda handle: History(1, handle, Direction.FORWARD, 1, 0).encode(),
+    "history sideways": lambda handle: b"\0\0\0\x14\x08" + bytes(4) + handle.to_bytes(4, "big") + b"\3" + b"\1" * 10,
+    "history elsewhere": lambda handle: History(1, handle + 1, Direction.FORWARD, 1, 1).encode(),
+    "leave elsewhere": lambda handle: Leave(handle + 1).encode(),
+    "left twice": lambda handle: Leave(handle).encode() * 2,
+    "send after leave": lambda handle: Leave(handle).encode() + Send(handle, b"x").encode(),
+    "short ping": b"\0\0\0\2\x0bx",
+    "long pong": b"\0\0\0\x0a\x0c123456789",
+}
+
+
+@pytest.mark.parametrize("name", VIOLATIONS)
+async def test_frm_3_a_violation_ends_that_session_alone(relay: Relay, autojump_clock: MockClock, name: str) -> None:
+    other, _ = await relay.member()
+    bad, handle = await relay.member(KEY, b"bad")
+    data = VIOLATIONS[name]
+    bad.say(Send(handle, b"before"))
+    bad.say_raw(data if isinstance(data, bytes) else data(handle))
+    bad.say_raw(Send(handle, b"after").encode())
+    received = await bad.end()
+    assert received[-1] == Goodbye(Reason.PROTOCOL, 0, "")
+    if "left" not in name and "after leave" not in name:
+        assert delivered(received) == [b"before"], "what was said before it counts"
+    assert relay.closed == {"protocol": 1}
+    heard = await other.rest()
+    assert delivered(heard) == [b"before"]
+    assert [change.change for change in changes(heard)] == [Change.JOINED, Change.LEFT]
+    other.say(Send(handle, b"unharmed"))
+    assert delivered(await other.rest()) == [b"unharmed"]
+
+
+async def test_a_violation_before_the_first_join_is_one_too(relay: Relay, autojump_clock: MockClock) -> None:
+    visitor = await relay.connect()
+    visitor.say_raw(Send(1, b"x").encode())
+    assert await visitor.end() == [Goodbye(Reason.PROTOCOL, 0, "")]
+
+
+async def test_frames_may_come_in_any_pieces(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    stream = b"".join(Send(handle, b"%d" % number).encode() for number in range(5)) + Ping(b"8 bytes.").encode()
+    for at in range(len(stream)):
+        alice.say_raw(stream[at : at + 1])
+        await wait_all_tasks_blocked()
+    received = await alice.rest()
+    assert delivered(received) == [b"%d" % number for number in range(5)]
+    assert received[-1] == Pong(b"8 bytes.")
+
+
+# The end
+
+
+async def test_who_closes_is_answered_what_was_in_flight(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    relay.log.gate = trio.Event()
+    alice.say(Send(handle, b"one"), Send(handle, b"two"))
+    alice.channel.shut_down()
+    await wait_all_tasks_blocked()
+    relay.log.gate.set()
+    assert delivered(await alice.end()) == [b"one", b"two"]
+    assert relay.closed == {"closed": 1}
+
+
+async def test_who_vanishes_leaves_the_room(relay: Relay, autojump_clock: MockClock) -> None:
+    watcher, handle = await relay.member()
+    other, _ = await relay.member(KEY, b"presence")
+    await other.join(Key(2), b"presence", ref=2)
+    other.channel.abort()
+    assert [change.change for change in changes(await watcher.rest())] == [Change.JOINED, Change.LEFT]
+    assert relay.closed == {"closed": 1}
+    watcher.say(Send(handle, b"on"))
+    assert delivered(await watcher.rest()) == [b"on"]
+
+
+async def test_a_shutdown_answers_what_is_in_flight_and_then_says_goodbye(
+    relay: Relay, autojump_clock: MockClock
+) -> None:
+    alice, handle = await relay.member()
+    relay.log.gate = trio.Event()
+    alice.say(Send(handle, b"one"), Send(handle, b"two"))
+    await wait_all_tasks_blocked()
+    alice.session.end(Reason.SHUTDOWN, 1)
+    alice.session.end(Reason.RATE, 9)
+    await wait_all_tasks_blocked()
+    assert await alice.rest() == []
+    alice.say(Send(handle, b"too late"))
+    relay.log.gate.set()
+    received = await alice.end()
+    assert delivered(received) == [b"one", b"two"]
+    assert received[-1] == Goodbye(Reason.SHUTDOWN, 1, "")
+    assert relay.closed == {"shutdown": 1}
+    room = await relay.log.open_room(KEY.address, None)
+    assert room is not None
+    assert room[0].newest == 2
+
+
+async def test_a_shutdown_does_not_wait_for_ever_for_a_log_that_hangs(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    relay.log.gate = trio.Event()
+    alice.say(Send(handle, b"one"))
+    await wait_all_tasks_blocked()
+    alice.session.end(Reason.SHUTDOWN, 1)
+    assert await alice.end() == [Goodbye(Reason.SHUTDOWN, 1, "")]
+    assert trio.current_time() - START == limits.GOODBYE_TIMEOUT
+    relay.log.gate.set()
+    await wait_all_tasks_blocked()
+    assert (await (await relay.connect()).join(KEY)).newest == 1
+
+
+async def test_a_session_that_is_ended_before_it_begins_says_so(relay: Relay, autojump_clock: MockClock) -> None:
+    server_end, client_end = memory_channels()
+    session = Session(relay.services, server_end, SPKI_HASH)
+    session.end(Reason.SHUTDOWN, 1)
+    visitor = Visitor(client_end, server_end, session)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        received = await visitor.end()
+    assert isinstance(received[0], Welcome)
+    assert received[1:] == [Goodbye(Reason.SHUTDOWN, 1, "")]
+
+
+async def test_con_3_nothing_follows_goodbye(relay: Relay, autojump_clock: MockClock) -> None:
+    alice, handle = await relay.member()
+    bob, _ = await relay.member()
+    bob.session.end(Reason.SHUTDOWN, 1)
+    await wait_all_tasks_blocked()
+    bob.session.send(Deliver(handle, 1, 1, b"x").encode())
+    alice.say(Send(handle, b"on"))
+    await alice.rest()
+    assert await bob.end() == [Goodbye(Reason.SHUTDOWN, 1, "")]
+
+
+async def test_an_internal_error_is_loud_and_the_member_leaves(relay: Relay, autojump_clock: MockClock) -> None:
+    class Faulty(Session):
+        async def _on_ping(self, message: Ping) -> None:
+            raise ZeroDivisionError
+
+        _HANDLERS = {**Session._HANDLERS, Ping: _on_ping}  # noqa: RUF012
+
+    watcher, _ = await relay.member()
+    server_end, client_end = memory_channels()
+    session = Faulty(relay.services, server_end, SPKI_HASH)
+    visitor = Visitor(client_end, server_end, session)
+
+    async def provoke() -> None:
+        await visitor.greet()
+        await visitor.join(KEY, b"presence")
+        visitor.say(Ping(b"8 bytes."))
+
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(provoke)
+            await session.run()
+    assert server_end.closed_with == "abort"
+    assert [change.change for change in changes(await watcher.rest())] == [Change.JOINED, Change.LEFT]
+
+
+async def test_an_error_of_the_log_that_is_none_of_storage_is_loud(autojump_clock: MockClock) -> None:
+    async def broken(batch: Sequence[Append]) -> list[Appended]:
+        raise ZeroDivisionError
+
+    async def provoke() -> None:
+        async with open_relay() as relay:
+            relay.log.append = broken  # type: ignore[method-assign]
+            alice, handle = await relay.member()
+            alice.say(Send(handle, b"x"))
+            await trio.sleep_forever()
+
+    autojump_clock.jump(START)
+    with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        await partial(provoke)()
