@@ -3,8 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import trio
-
+from securechat.cli import interrupt
 from securechat.cli.entrance import choose_nick, profile_path
 from securechat.cli.opening import ask_trust
 from securechat.client.address import parse_server
@@ -48,4 +47,4 @@ def run(main: "Main", given: dict[str, Any]) -> None:
         del decided  # there is no history, and no list of members to stay out of
         return partial(open_legacy, LegacyOptions(server, room, nick, trust))
 
-    trio.run(main, make)
+    interrupt.run(main, make)

@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import trio
-
+from securechat.cli import interrupt
 from securechat.cli.entrance import Entrance
 from securechat.client.address import ServerAddress
 from securechat.client.profile import Profile
@@ -25,7 +24,7 @@ Main = Callable[[Make], Awaitable[None]]
 
 
 def run(main: Main, entrance: Entrance, given: dict[str, Any]) -> None:
-    """Run ``main`` under trio.
+    """Run ``main`` under trio, until it ends or Ctrl-C.
 
     Args:
         main: An async function; it is called with one that makes an opener of the conversation, and
@@ -50,7 +49,7 @@ def run(main: Main, entrance: Entrance, given: dict[str, Any]) -> None:
     def make(**decided: Any) -> Opener:
         return partial(open_conversation, options(**decided))
 
-    trio.run(main, make)
+    interrupt.run(main, make)
 
 
 def _derive(entrance: Entrance) -> RoomSecret:

@@ -1,8 +1,9 @@
 """Events on their way to the screen, and what is to be remembered once they were shown."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Self
 
 import trio
 
@@ -80,9 +81,12 @@ class EventQueue:
                 return
             self._look_at(item)
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while True:
-            yield await self.receive()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        # A plain method, not a generator: nothing is left suspended when a loop over the events is left.
+        return await self.receive()
 
     def _look_at(self, item: Item) -> Event | None:
         """Return an event; make a call, and return an event if it fails."""
