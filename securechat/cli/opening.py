@@ -12,10 +12,8 @@ from securechat.client.profile import Profile
 from securechat.client.session import Options, open_conversation
 from securechat.client.strength import check_new
 from securechat.client.trust import Trust
-from securechat.errors import NotTrustedError
 from securechat.sealing.keys import RoomKeys, RoomSecret, derive_secret
-from securechat.transport.pins import format_pin, parse_pin
-from securechat.ui import terminal
+from securechat.ui import questions, terminal
 from securechat.ui.lines import Opener
 from securechat.ui.typed import ask
 
@@ -60,20 +58,10 @@ def _derive(entrance: Entrance) -> RoomSecret:
 
 async def ask_trust(server: ServerAddress, pin: bytes, why: str) -> bool:
     """Ask about a first contact: yes, no, or the pin pasted from the server's own screen."""
-    shown = format_pin(pin)
     if not terminal.has_terminal():
         return False
-    sys.stderr.write(
-        f"First contact with {server}. {why}\nIts pin is {shown}\nCompare it with what the server printed at start.\n"
-    )
-    answer = await ask("Trust it from now on? (yes, no, or paste the pin) ")
-    if answer.lower() in {"y", "yes"}:
-        return True
-    if answer.lower() in {"", "n", "no"}:
-        return False
-    if parse_pin(answer) == pin:
-        return True
-    raise NotTrustedError("The pin that you gave is not the server's.", "Nothing was sent. Ask who runs the server.")
+    sys.stderr.write(f"{questions.first_contact(server, pin, why)}\n")
+    return questions.is_trusted(await ask(f"{questions.TRUST} "), pin)
 
 
 async def _ask_create(entrance: Entrance, given: dict[str, Any], keys: RoomKeys) -> bool:
@@ -81,12 +69,9 @@ async def _ask_create(entrance: Entrance, given: dict[str, Any], keys: RoomKeys)
     if not given["create"]:
         if given["must_exist"] or not terminal.has_terminal():
             return False
-        sys.stderr.write(
-            f"Nobody has used this room name and passphrase on {entrance.server}.\n"
-            f"If others should be here, check both; the room words are: {keys.words}\n"
-        )
+        sys.stderr.write(f"{questions.new_room(entrance.server, keys.words)}\n")
         _check_strength(entrance, given)
-        return (await ask("Create the room? (yes or no) ")).lower() in {"y", "yes"}
+        return questions.is_yes(await ask(f"{questions.CREATE} "))
     _check_strength(entrance, given)
     return True
 

@@ -4,7 +4,7 @@ Every screen (lines now, others later) is written against this module alone. Tex
 writer signed it: the screen sanitises it.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -84,6 +84,14 @@ class Present(NamedTuple):
     is_reader: bool
 
 
+class Unsent(NamedTuple):
+    """A message that the server has not acknowledged: when it was typed (ms since 1970 UTC), and what."""
+
+    time: int
+    text: str
+    is_action: bool
+
+
 class Events(Protocol):
     """What happens in a conversation, in order."""
 
@@ -107,10 +115,12 @@ class Conversation(Protocol):
     Attributes:
         events: What happens, in order; a screen that does not read holds the conversation up.
         room: The room's name.
+        server: Where, as HOST:PORT.
         is_encrypted: Whether the server cannot read it.
     """
 
     room: str
+    server: str
     is_encrypted: bool
 
     @property
@@ -128,6 +138,14 @@ class Conversation(Protocol):
     @property
     def pending(self) -> int:
         """How many messages the server has not acknowledged yet."""
+
+    @property
+    def unsent(self) -> Sequence[Unsent]:
+        """What the server has not acknowledged yet, in the order in which it was typed."""
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds from here to the server and back, as last measured; None before the first time."""
 
     @property
     def refused(self) -> int:

@@ -75,6 +75,11 @@ class Outbox:
         return len(self._waiting) + len(self._sent)
 
     @property
+    def pending(self) -> list[Pending]:
+        """What was not acknowledged yet, in the order in which it was typed."""
+        return sorted((*self._sent.values(), *self._waiting), key=lambda p: p.counter)
+
+    @property
     def acknowledged(self) -> int:
         """The counter up to which every message of this run was acknowledged."""
         counters = [p.counter for p in self._sent.values()] + [p.counter for p in self._waiting]

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from securechat import limits
-from securechat.client import trust
+from securechat.client import recent, trust
 from securechat.client.address import ServerAddress
 from securechat.client.clock import now_ms
-from securechat.client.conversation import Event, Kind, Present
+from securechat.client.conversation import Event, Kind, Present, Unsent
 from securechat.client.counters import Counters
 from securechat.client.event_queue import EventQueue
 from securechat.client.link import Link, clamp
@@ -95,6 +95,7 @@ class RoomConversation:
 
     def __init__(self, options: Options, keys: RoomKeys) -> None:
         self.room = options.room
+        self.server = str(options.server)
         self.keys = keys
         self.identity = options.identity
         self.link: Link | None = None
@@ -147,6 +148,16 @@ class RoomConversation:
     def pending(self) -> int:
         """See ``Conversation.pending``."""
         return len(self._outbox)
+
+    @property
+    def unsent(self) -> list[Unsent]:
+        """See ``Conversation.unsent``."""
+        return [Unsent(p.clock, p.text, p.is_action) for p in self._outbox.pending]
+
+    @property
+    def lag(self) -> float | None:
+        """See ``Conversation.lag``."""
+        return self.link.lag if self.link else None
 
     @property
     def present(self) -> Mapping[int, Present]:
@@ -350,6 +361,8 @@ async def open_conversation(options: Options) -> AsyncIterator[RoomConversation]
         await nursery.start(conversation.supervise)
         if options.keeps_secret:
             options.state.set_secret(options.room, secret.bytes)
+        if options.remembers:
+            recent.remember(options.state, options.server, options.room)
         try:
             yield conversation
         finally:

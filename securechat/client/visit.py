@@ -270,7 +270,8 @@ class Visit:
             await trio.lowlevel.checkpoint()
 
     async def _keep_alive(self) -> None:
-        """Ping when nothing was said for long, and sooner while an answer is due; silence ends the visit."""
+        """Ping at first and when nothing was said for long, sooner while an answer is due; silence ends the visit."""
+        self._link.ping()
         pinged = trio.current_time()
         while True:
             await trio.sleep(_TICK)

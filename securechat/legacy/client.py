@@ -8,7 +8,7 @@ import datetime
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from securechat import labels, limits
 from securechat.client import trust
 from securechat.client.address import ServerAddress
 from securechat.client.clock import now_ms
-from securechat.client.conversation import Event, Kind, Present, Sender
+from securechat.client.conversation import Event, Kind, Present, Sender, Unsent
 from securechat.client.trust import Trust
 from securechat.errors import ChannelClosedError, InputError, UnreachableError
 from securechat.legacy import codec
@@ -54,35 +54,44 @@ class _Unacknowledged:
     """
 
     def __init__(self) -> None:
-        self._texts: deque[str] = deque()
+        self._messages: deque[Unsent] = deque()
         self._heard = ""  # the beginning of the oldest
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._messages)
 
-    def append(self, text: str) -> None:
-        """Note that a text was sent."""
-        self._texts.append(text.replace(" ", ""))
+    def __iter__(self) -> Iterator[Unsent]:
+        return iter(self._messages)
+
+    def append(self, message: Unsent) -> None:
+        """Note that a message was sent."""
+        self._messages.append(message)
 
     def take_all(self) -> int:
         """Forget everything and return how many messages that were."""
-        count = len(self._texts)
-        self._texts.clear()
+        count = len(self._messages)
+        self._messages.clear()
         self._heard = ""
         return count
 
     def hear(self, text: str) -> bool:
         """Take in what came back under this member's name; tell whether a message is whole now."""
-        text = text.replace(" ", "")
+        text = _bare(text)
         self._heard += text
-        before = len(self._texts)
-        while self._texts and self._heard.startswith(self._texts[0]):
-            self._heard = self._heard.removeprefix(self._texts.popleft())
-        if not "".join(self._texts).startswith(self._heard):  # of another of this name, or one was lost before
+        before = len(self._messages)
+        while self._messages and self._heard.startswith(first := _bare(self._messages[0].text)):
+            self._heard = self._heard.removeprefix(first)
+            self._messages.popleft()
+        waiting = [_bare(message.text) for message in self._messages]
+        if not "".join(waiting).startswith(self._heard):  # of another of this name, or one was lost before
             self._heard = ""
-            if text in self._texts:
-                self._texts.remove(text)
-        return len(self._texts) < before
+            if text in waiting:
+                del self._messages[waiting.index(text)]
+        return len(self._messages) < before
+
+
+def _bare(text: str) -> str:
+    return text.replace(" ", "")
 
 
 class LegacyConversation:
@@ -96,6 +105,8 @@ class LegacyConversation:
 
     def __init__(self, options: LegacyOptions) -> None:
         self.room = options.room
+        self.server = str(options.server)
+        self.lag: float | None = None  # nothing in that protocol measures it
         self.nick = options.nick
         self.refused = 0
         self._options = options
@@ -103,7 +114,7 @@ class LegacyConversation:
         self._channel: SocketChannel | None = None
         self._scope = trio.CancelScope()
         self._pausing: trio.CancelScope | None = None
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[Unsent] = deque()
         self._sent = _Unacknowledged()
         self._work = trio.Event()
         self._echo = trio.Event()
@@ -127,6 +138,11 @@ class LegacyConversation:
         return len(self._waiting) + len(self._sent)
 
     @property
+    def unsent(self) -> list[Unsent]:
+        """See ``Conversation.unsent``. A message that was split is one for each part."""
+        return [*self._sent, *self._waiting]
+
+    @property
     def present(self) -> dict[int, Present]:
         """See ``Conversation.present``."""
         return {number: Present(self._sender(name), is_reader=False) for number, name in self._names.items()}
@@ -142,7 +158,8 @@ class LegacyConversation:
         if is_action:
             text = f"* {self.nick} {text}"
         pieces = codec.split(text.rstrip(" "), limits.LEGACY_SENT_BYTES)
-        self._waiting.extend(piece.decode("gbk") for piece in pieces)
+        now = now_ms()
+        self._waiting.extend(Unsent(now, piece.decode("gbk"), is_action) for piece in pieces)
         self._work.set()
 
     def rename(self, nick: str) -> None:
@@ -269,10 +286,10 @@ class LegacyConversation:
         while True:
             self._work = trio.Event()
             while self._waiting:
-                text = self._waiting.popleft()
-                self._sent.append(text)
+                message = self._waiting.popleft()
+                self._sent.append(message)
                 self._echo = trio.Event()
-                for unit in codec.encode(text):
+                for unit in codec.encode(message.text):
                     channel.send(unit)
                 with trio.move_on_after(limits.LEGACY_ECHO_TIMEOUT):
                     await self._echo.wait()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from securechat.client.conversation import Unsent
 from securechat.legacy.client import _Unacknowledged
 
 
@@ -21,6 +22,6 @@ def test_leg_3_a_message_is_acknowledged_in_parts_and_glued(
 ) -> None:
     waiting = _Unacknowledged()
     for text in sent:
-        waiting.append(text)
+        waiting.append(Unsent(0, text, is_action=False))
     assert [waiting.hear(text) for text in heard] == whole
     assert len(waiting) == (1 if "lost" in sent else 0)
