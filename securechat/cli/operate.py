@@ -21,7 +21,8 @@ from securechat.errors import InputError, SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
 from securechat.legacy.server import LegacyServer
-from securechat.server.access import AccessLog, log_to_file
+from securechat.server.access import log_to_file
+from securechat.server.gate import Gate
 from securechat.server.serve import Configuration, Server, Started, open_listeners
 from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair
 from securechat.transport.pins import format_pin
@@ -63,9 +64,9 @@ async def _serve(given: dict[str, Any]) -> None:
             retention=Retention(given["retain"], given["retain_messages"]),
             may_create=given["rooms"] == "open",
         )
-        access = AccessLog()
-        server = Server(configuration, ServerTls.load(pair), access)
-        legacy = LegacyServer(pair, access) if given["compat"] else None
+        gate = Gate(configuration.allowed)
+        server = Server(configuration, ServerTls.load(pair), gate)
+        legacy = LegacyServer(pair, gate) if given["compat"] else None
         running: list[_Running] = [server, legacy] if legacy else [server]
         async with trio.open_nursery() as nursery:
 

@@ -32,6 +32,10 @@ class Committer:
         rooms: Told when a room has nothing in flight any more.
         clock: The server's clock, in ms since 1970 UTC.
         on_failure: Called with the error when a batch could not be stored.
+        most: Bytes that may wait to be stored before ``wait_room`` waits.
+
+    Attributes:
+        in_flight_bytes: Bytes of envelopes that were received and not answered yet.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Committer:
         rooms: Rooms,
         clock: Callable[[], int],
         on_failure: Callable[[StorageError], None],
+        most: int = limits.SERVER.in_flight_bytes,
     ) -> None:
         self._log = log
         self._rooms = rooms
@@ -47,12 +52,21 @@ class Committer:
         self._on_failure = on_failure
         self._sent: deque[_Sent] = deque()
         self._wake = trio.Event()
+        self._most = most
+        self._has_room = trio.Event()
+        self.in_flight_bytes = 0
 
     def submit(self, member: Member, envelope: bytes) -> None:
         """Take a message in; its sender's session is told by ``settle`` when it was answered."""
         member.room.in_flight += 1
+        self.in_flight_bytes += len(envelope)
         self._sent.append(_Sent(member, envelope))
         self._wake.set()
+
+    async def wait_room(self) -> None:
+        """Wait while too much waits to be stored: a slow disk makes the server read more slowly."""
+        while self.in_flight_bytes > self._most:
+            await self._has_room.wait()
 
     async def run(self) -> None:
         """Run for ever: append, then deliver."""
@@ -66,8 +80,11 @@ class Committer:
                 await self._commit(batch)
             for member, envelope in taken:
                 member.room.in_flight -= 1
+                self.in_flight_bytes -= len(envelope)
                 member.receiver.settle(len(envelope))
                 self._rooms.release(member.room)
+            self._has_room.set()
+            self._has_room = trio.Event()
 
     def _take(self) -> list[_Sent]:
         """Take what one commit may hold, at least one message."""

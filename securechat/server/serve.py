@@ -24,10 +24,11 @@ from securechat.files import make_private_directory
 from securechat.history.log import Retention, RoomLog
 from securechat.history.memory import MemoryLog
 from securechat.history.sqlite import SqliteLog
-from securechat.protocol.messages import Reason
+from securechat.limits import ServerLimits
+from securechat.protocol.messages import Goodbye, Reason
 from securechat.server.access import AccessLog
-from securechat.server.buckets import AddressBuckets
 from securechat.server.commit import Committer
+from securechat.server.gate import Gate
 from securechat.server.rooms import Rooms
 from securechat.server.session import Services, Session, clock_ms
 from securechat.transport.certificates import Pair
@@ -49,6 +50,7 @@ class Configuration:
         port: The TCP port; 0 picks a free one.
         retention: How long messages are kept.
         may_create: Whether members may create rooms.
+        allowed: The limits.
     """
 
     pair: Pair
@@ -57,6 +59,7 @@ class Configuration:
     port: int = 7443
     retention: Retention = field(default_factory=Retention)
     may_create: bool = True
+    allowed: ServerLimits = limits.SERVER
 
 
 class Started(NamedTuple):
@@ -73,15 +76,14 @@ class Server:
     Args:
         configuration: What it is told.
         tls: The certificate, loaded.
-        access: The access log.
+        gate: Counts connections, together with those of other listeners.
     """
 
-    def __init__(self, configuration: Configuration, tls: ServerTls, access: AccessLog | None = None) -> None:
+    def __init__(self, configuration: Configuration, tls: ServerTls, gate: Gate | None = None) -> None:
         self._configuration = configuration
         self._tls = tls
-        self._access = access or AccessLog()
+        self._gate = gate or Gate(configuration.allowed)
         self._sessions: set[Session] = set()
-        self._handshakes = AddressBuckets(*limits.HANDSHAKES_PER_ADDRESS, trio.current_time)
         self._stop = trio.Event()
         self._empty = trio.Event()
 
@@ -105,16 +107,19 @@ class Server:
             SecurechatError: The log cannot be opened, or the port is not to be had.
         """
         async with AsyncExitStack() as stack:
-            log = _open_log(self._configuration.data)
+            allowed = self._configuration.allowed
+            log = _open_log(self._configuration.data, allowed.memory_bytes)
             stack.push_async_callback(log.aclose)
             rooms = Rooms(log)
             await self._expire(log, rooms)
             listeners = await open_listeners(self._configuration.host, self._configuration.port)
-            committer = Committer(log, rooms, clock_ms, _report_failure())
-            services = Services(log, rooms, committer, self._access, self._configuration.may_create)
+            committer = Committer(log, rooms, clock_ms, _report_failure(), allowed.in_flight_bytes)
+            access = AccessLog(self._gate)
+            services = Services(log, rooms, committer, access, self._configuration.may_create, allowed)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(committer.run)
                 nursery.start_soon(rooms.tell_changes)
+                nursery.start_soon(services.laggards.watch)
                 nursery.start_soon(self._keep_expiring, log, rooms)
                 async with trio.open_nursery() as listening:
                     handler = partial(self._accept, services)
@@ -156,24 +161,26 @@ class Server:
         except OSError:  # gone already
             services.closed["handshake"] += 1
             return
-        services.access.connected(1)
         try:
-            if await self._shake_hands(channel):
-                await self._run_session(Session(services, channel, tls.pin))
-            else:
-                services.closed["handshake"] += 1
+            with self._gate.count(channel.peer) as exceeded:
+                if self._gate.is_flooded or not await self._shake_hands(channel):
+                    services.closed["handshake"] += 1
+                elif exceeded:
+                    services.closed["rate"] += 1
+                    await _turn_away(channel, exceeded)
+                else:
+                    await self._run_session(Session(services, channel, tls.pin))
         except Exception:
             services.closed["internal"] += 1
             _logger.exception("a fault of this server ended a connection; please report it")
         finally:
             channel.abort()
-            services.access.connected(-1)
 
     async def _shake_hands(self, channel: TlsChannel) -> bool:
         """Do the TLS handshake; tell whether a securechat client is at the other end."""
-        if self._handshakes.of(channel.peer).take():
+        if not await self._gate.wait(channel.peer):
             return False
-        with trio.move_on_after(limits.HANDSHAKE_TIMEOUT):
+        with trio.move_on_after(self._configuration.allowed.handshake_seconds):
             try:
                 await channel.handshake()
             except (ssl.SSLError, ChannelClosedError) as error:
@@ -194,9 +201,16 @@ class Server:
                 self._empty.set()
 
 
-def _open_log(data: Path | None) -> RoomLog:
+async def _turn_away(channel: TlsChannel, exceeded: str) -> None:
+    """Say which limit a connection is over, and when to try again."""
+    channel.send(Goodbye(Reason.RATE, limits.REFUSED_RETRY, exceeded).encode())
+    with trio.move_on_after(limits.GOODBYE_TIMEOUT):
+        await channel.aclose()
+
+
+def _open_log(data: Path | None, most: int) -> RoomLog:
     if data is None:
-        return MemoryLog()
+        return MemoryLog(most)
     return SqliteLog.open(make_private_directory(data) / "history.sqlite")
 
 

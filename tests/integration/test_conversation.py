@@ -19,6 +19,7 @@ from securechat.client.conversation import ALARMS, Event, Kind
 from securechat.client.transcript import Backlog
 from securechat.errors import InputError, NoSuchRoomError, ServerRefusedError, UnreachableError
 from securechat.history.log import Retention
+from securechat.limits import Rate, ServerLimits
 from securechat.protocol.messages import Code, Error, Message
 from securechat.sealing.keys import RoomSecret
 from securechat.server.serve import Configuration, Server, Started
@@ -48,8 +49,9 @@ class House:
         self.server: Server
         self._gone = trio.Event()
 
-    async def start(self) -> None:
+    async def start(self, **settings: Any) -> None:
         """Start it, on the port that it had before."""
+        self._settings |= settings
         configuration = Configuration(self._pair, self._data, "127.0.0.1", self.port, **self._settings)
         self.server = Server(configuration, ServerTls.load(self._pair))
         self._gone = trio.Event()
@@ -811,8 +813,9 @@ async def test_a_call_for_older_messages_ends_with_the_connection(tmp_path: Path
 
 
 @pytest.mark.usefixtures("soon")
-async def test_the_last_of_many_names_is_told(tmp_path: Path, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CHANGES_PER_CONNECTION", (5, 100.0))
+async def test_the_last_of_many_names_is_told(tmp_path: Path, house: House) -> None:
+    await house.stop()
+    await house.start(allowed=ServerLimits(presence=Rate(5, 100)))
     async with (
         members(tmp_path, house, "alice") as (alice,),
         open_member(tmp_path, house.port, house.pin, "bob") as bob,
