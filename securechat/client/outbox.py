@@ -126,7 +126,8 @@ class Outbox:
         kind = Action if pending.is_action else Text
         seen = Seen(self._transcript.newest, self._transcript.head)
         body = kind(self._session, pending.counter, pending.clock, pending.nick, seen, pending.text)
-        return seal(self._keys, Context.MESSAGE, self._identity, encode(body), self._random(SALT_BYTES))
+        salt = self._random(SALT_BYTES)
+        return seal(self._keys, Context.MESSAGE, self._identity, encode(body), salt, self._transcript.log_id)
 
     def acknowledge(self, envelope_id: bytes) -> bool:
         """Note that the log holds an envelope; tell whether it was one of these."""

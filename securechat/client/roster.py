@@ -5,12 +5,11 @@ from typing import NamedTuple
 
 from securechat.client.clock import now_ms
 from securechat.client.conversation import Event, Kind, Present, Sender
-from securechat.client.letters import read_letter
+from securechat.client.letters import read_presence
 from securechat.client.people import People
 from securechat.client.transcript import Transcript
 from securechat.protocol.messages import Change, MemberChange
 from securechat.sealing.body import Here
-from securechat.sealing.envelope import Context
 from securechat.sealing.keys import RoomKeys
 
 _Run = tuple[bytes, bytes]
@@ -79,7 +78,7 @@ class Roster:
         return [] if known is None else [self._left(known.present.sender)]
 
     def _arrive(self, change: MemberChange) -> list[Event]:
-        letter = read_letter(self._keys, change.presence, Context.PRESENCE)
+        letter = read_presence(self._keys, change.presence)
         if not isinstance(letter.body, Here) or self._is_old(letter.identity, letter.body, letter.digest):
             return []
         here = letter.body

@@ -152,8 +152,8 @@ class Visit:
         """Open the envelopes of a page, a long one off the event loop."""
         envelopes = [record.envelope for record in past.records]
         if len(envelopes) <= _OPENED_INLINE:
-            return read_letters(self._own.keys, envelopes)
-        return await trio.to_thread.run_sync(read_letters, self._own.keys, envelopes)
+            return read_letters(self._own.keys, self._joined.log_id, envelopes)
+        return await trio.to_thread.run_sync(read_letters, self._own.keys, self._joined.log_id, envelopes)
 
     # Reading
 
@@ -211,7 +211,7 @@ class Visit:
     async def _take(self, message: ServerMessage) -> None:
         match message:
             case Deliver():
-                letter = read_letter(self._own.keys, message.envelope)
+                letter = read_letter(self._own.keys, self._joined.log_id, message.envelope)
                 await self._show(self._own.transcript.deliver(message.sequence, message.clock, letter))
                 self._acknowledge(letter.digest[: chain.ENVELOPE_ID_BYTES])
                 if not self._own.transcript.is_caught_up:

@@ -176,7 +176,9 @@ async def test_ord_4_a_message_of_another_room_does_not_open(tmp_path: Path, ser
         from securechat.sealing.keys import RoomKeys
 
         body = encode(Text(bytes(16), 1, 0, "alice", Seen(0, bytes(32)), "from elsewhere"))
-        stray = seal(RoomKeys(other), Context.MESSAGE, room.alice.conversation.identity, body, os.urandom(24))
+        stray = seal(
+            RoomKeys(other), Context.MESSAGE, room.alice.conversation.identity, body, os.urandom(24), server.view.log_id
+        )
         room.guest_b.deliver(stray)
         await room.bob.is_told(Kind.NOTICE, "does not open (commitment)")
         assert shows_only_what_was_said(room.bob)

@@ -349,6 +349,19 @@ def test_messages_that_come_again_in_another_log_are_not_shown_again(profiles: P
     reader.follow(log)
     restarted = Log(log_id=OTHER_LOG_ID, envelopes=[*log.envelopes])
     assert texts(reader.follow(restarted)) == []
+    assert texts(profiles.reader(heard=[]).follow(restarted)) == []  # nor by who has heard nothing yet
+
+
+def test_a_message_that_is_sealed_anew_for_another_log_is_not_shown_again(
+    profiles: Profiles, log: Log, ann: Member
+) -> None:
+    log.say(ann, "once")
+    reader = profiles.reader()
+    reader.follow(log)
+    restarted = Log(log_id=OTHER_LOG_ID)
+    restarted.say(ann, "once", counter=1)
+    assert texts(reader.follow(restarted)) == []
+    assert kinds(reader.follow(restarted)) == []
 
 
 def test_a_log_shorter_than_what_was_seen_is_a_rollback(profiles: Profiles, log: Log, ann: Member) -> None:
@@ -931,14 +944,15 @@ def test_every_kind_of_lie_is_an_alarm() -> None:
 
 def test_an_envelope_opened_by_itself_names_its_sender_or_its_failure(ann: Member) -> None:
     envelope = ann.write("hello", Seen(0, bytes(32)))
-    opened = read_letter(KEYS, envelope)
+    opened = read_letter(KEYS, LOG_ID, envelope)
     assert opened.identity == ann.identity.public
     assert opened.failure is None
-    closed = read_letter(OTHER_KEYS, envelope)
+    closed = read_letter(OTHER_KEYS, LOG_ID, envelope)
     assert closed.identity == b""
     assert closed.body is None
     assert closed.failure is Failure.COMMITMENT
     assert closed.digest == opened.digest
+    assert read_letter(KEYS, OTHER_LOG_ID, envelope).failure is Failure.SIGNATURE  # signed for another log
 
 
 def test_a_roll_back_is_told_though_the_connection_broke_before_the_first_page(tmp_path: Path) -> None:
