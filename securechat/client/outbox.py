@@ -137,11 +137,17 @@ class Outbox:
         del self._sealed[pending.counter]
         return True
 
-    def refuse(self, envelope_id: bytes) -> None:
-        """Note that the server refused an envelope for now: it and all behind it are to be sent again."""
-        if envelope_id in self._sent:
-            ids = list(self._sent)
-            self._rewind(ids[ids.index(envelope_id) :])
+    def refuse(self, envelope_id: bytes) -> bool:
+        """Note that the server refused an envelope for now: it and all behind it are to be sent again.
+
+        Returns:
+            Whether it was one of these.
+        """
+        if envelope_id not in self._sent:
+            return False
+        ids = list(self._sent)
+        self._rewind(ids[ids.index(envelope_id) :])
+        return True
 
     def drop(self, envelope_id: bytes) -> Pending | None:
         """Give up a message that the server will never take."""

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from securechat import limits
+from securechat.client.alarms import Alarms
 from securechat.client.clock import now_ms
 from securechat.client.conversation import Event, Kind, Sender
 from securechat.client.counters import Counters, Verdict
 from securechat.client.letters import Letter
 from securechat.client.people import People
 from securechat.client.state import Heard, Position
+from securechat.errors import Failure
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Joined, Past
 from securechat.sealing import body as bodies
@@ -77,6 +79,9 @@ class Transcript:
         self.newest = 0
         self.head = b""
         self.follows = False
+        self._alarms = Alarms(clock)
+        self._root = b""  # H_0 of the log
+        self._followed = 0  # up to here, an earlier run of this client has followed this log
         self._target = 0  # the newest sequence known to exist
         self._announced = 0  # the newest at JOINED: up to there it is backlog
         self._first_shown = 1
@@ -119,6 +124,7 @@ class Transcript:
 
     def join(self, joined: Joined) -> list[Event]:
         """Take in where the server says that the log stands, against what is known of it."""
+        self._root = chain.root(self._address, joined.log_id)
         events = list(self._check_log(joined))
         is_first = not self.log_id
         if is_first or joined.log_id != self.log_id or joined.newest < self.newest:
@@ -129,14 +135,14 @@ class Transcript:
         self.oldest = joined.oldest
         self._target = self._announced = joined.newest
         if self.follows and joined.newest == self.newest:
-            events += self._check_claim(joined.newest, joined.head, self.head)
+            events += [self._rewritten()] if joined.head != self.head else []
         elif joined.newest > self.newest:
             self._claims[joined.newest] = joined.head
         return events
 
     def _check_log(self, joined: Joined) -> Iterable[Event]:
         known = self.position if self.follows else self._stored
-        if joined.newest == 0 and joined.head != chain.root(self._address, joined.log_id):
+        if joined.newest == 0 and joined.head != self._root:
             yield self._event(Kind.ROLLBACK, "The server's empty history does not begin where this room's must.")
         if known is None:
             return
@@ -163,14 +169,14 @@ class Transcript:
             start = min(self._first_shown, joined.newest + 1)
         elif self._backlog.is_all or self.log_id:
             start = 1
-        elif is_first and self._stored:
-            if self._backlog.is_new:
-                start = min(start, self._stored.sequence + 1)
-            if self._stored.sequence < joined.newest:
-                self._claims[self._stored.sequence] = self._stored.head
+        elif is_first and self._stored and self._backlog.is_new:
+            start = min(start, self._stored.sequence + 1)
         start = max(start, joined.oldest)
+        self._followed = self._stored.sequence if is_first and self._stored else 0
         if not is_first or not self._stored or start > self._stored.sequence + 1:
             self._counters.lose_track()
+        elif self._stored.sequence < joined.newest:
+            self._claims[self._stored.sequence] = self._stored.head
         self.newest = start - 1
         self._first_shown = start
         self.follows = False
@@ -183,44 +189,52 @@ class Transcript:
         self._links[sequence] = head
 
     def page(self, past: Past, letters: Sequence[Letter]) -> list[Event]:
-        """Take in the page that ``wanted`` asked for."""
-        events = list(self._anchor(past))
+        """Take in the page that ``wanted`` asked for.
+
+        Whatever the server answers, ``newest`` is higher afterwards, or there is nothing left to want: a
+        server cannot make this client ask for ever.
+        """
         self.oldest = past.oldest
+        if past.first <= self.newest:
+            text = "The server answered with another part of the history than was asked for."
+            return [*self._alarm("place", Kind.ROLLBACK, text), *self._give_up(past.before)]
+        events = self._anchor(past)
         for record, letter in zip(past.records, letters, strict=True):
             events += self._append(letter, record.clock)
-        if not past.records and self.newest < self._target:
-            lacking = self._target - self.newest
-            events.append(
-                self._event(
-                    Kind.GAP,
-                    f"{_messages(lacking)} missing: the server announced them and does not hand them out.",
-                )
-            )
-            self._counters.lose_track()
-            self._chain_from(self._target, self._claims.pop(self._target, past.before))
+        if not past.records:
+            events += self._give_up(past.before)
         return events
 
-    def _anchor(self, past: Past) -> Iterable[Event]:
+    def _give_up(self, before: bytes) -> list[Event]:
+        """Go on behind what the server announced and does not hand out; ``before`` is H there, for want of better."""
+        lacking = self._target - self.newest
+        if lacking <= 0:
+            return []
+        self._counters.lose_track()
+        head = self._claims.pop(self._target, before)
+        if not self.follows:
+            self._first_shown, self._first_before = self._target + 1, head
+        self._chain_from(self._target, head)
+        text = f"{_messages(lacking)} missing: the server announced them and does not hand them out."
+        return self._alarm("announced", Kind.GAP, text)
+
+    def _anchor(self, past: Past) -> list[Event]:
         """Begin the page where the chain ends, or say why it does not."""
+        events: list[Event] = []
         skipped = past.first - self.newest - 1
-        if skipped > 0 and past.first == past.oldest and past.first <= self._announced + 1:
+        if skipped and past.first == past.oldest and past.first <= self._announced + 1:
             self._counters.lose_track()
-            yield self._expired(skipped)
-        elif skipped > 0:  # retention takes nothing that was never delivered to who was there
-            yield self._event(Kind.GAP, f"{_messages(skipped)} missing: the server does not hand them out.")
-        elif skipped:
-            self._reread = max(self._reread, self.newest)
-            yield self._event(Kind.ROLLBACK, "The server answered with another part of the history than was asked for.")
-        if skipped or not self.follows:
-            if not self.follows:
-                self._first_shown, self._first_before = past.first, past.before
-            self._chain_from(past.first - 1, past.before)
-            yield from self._check_claim(self.newest, past.before, self._claims.pop(self.newest, past.before))
-        elif past.before != self.head:
-            yield self._rewritten()
-            self._chain_from(self.newest, past.before)
-        if past.first == 1 and past.before != chain.root(self._address, self.log_id):
-            yield self._rewritten()
+            events += self._alarms.tell("expired", self._expired(skipped))
+        elif skipped:  # retention takes nothing that was never delivered to who was there
+            text = f"{_messages(skipped)} missing: the server does not hand them out."
+            events += self._alarm("hole", Kind.GAP, text)
+        if not self.follows:
+            self._first_shown, self._first_before = past.first, past.before
+        known = self.head if self.follows and not skipped else self._claims.pop(past.first - 1, past.before)
+        self._chain_from(past.first - 1, past.before)
+        if past.before != (self._root if past.first == 1 else known):
+            events += self._alarms.tell("rewritten", self._rewritten())
+        return events
 
     def deliver(self, sequence: int, clock: int, letter: Letter) -> list[Event]:
         """Take in a live message; one that is not the next is left to a page."""
@@ -233,13 +247,16 @@ class Transcript:
         self.oldest = past.oldest
         if not letters and past.oldest >= self._first_shown:
             return [self._event(Kind.NOTICE, "What was before is no longer kept by the server.")]
+        if not letters:
+            text = "The server says that it keeps older messages, and does not hand them out."
+            return self._alarm("older", Kind.GAP, text)
         head = past.before
         links = {past.first - 1: head}
         for number, letter in enumerate(letters, past.first):
             head = links[number] = chain.link(head, number, letter.digest)
         is_whole = past.first + len(letters) == self._first_shown and head == self._first_before
-        if not is_whole or (past.first == 1 and past.before != chain.root(self._address, self.log_id)):
-            return [self._rewritten()]
+        if not is_whole or (past.first == 1 and past.before != self._root):
+            return self._alarms.tell("older", self._rewritten())
         self._first_shown, self._first_before = past.first, past.before
         self._links.update(links)
         events: list[Event] = []
@@ -255,22 +272,20 @@ class Transcript:
             del self._links[next(iter(self._links))]
         self._target = max(self._target, sequence)
         events = self._read(letter, sequence, clock, is_older=False)
-        if sequence in self._claims:
-            events = [*self._check_claim(sequence, self.head, self._claims.pop(sequence)), *events]
+        if self._claims.pop(sequence, self.head) != self.head:  # it is not what was known or announced of it
+            events = [*self._alarms.tell("rewritten", self._rewritten()), *events]
         return events
-
-    def _check_claim(self, sequence: int, computed: bytes, claimed: bytes) -> list[Event]:
-        """Compare the chain at ``sequence`` with what was known or announced of it."""
-        return [] if computed == claimed else [self._rewritten()]
 
     # What a letter says
 
     def _read(self, letter: Letter, sequence: int, clock: int, *, is_older: bool) -> list[Event]:
         body = letter.body
         if body is None or isinstance(body, Here):
-            why = letter.failure or "body"
-            text = f"Message {sequence} does not open ({why}): it was forged or altered, and is not shown."
-            return [self._event(Kind.NOTICE, text, sequence=sequence)]
+            why = "of a newer version, or forged" if letter.failure is Failure.VERSION else "forged or altered"
+            text = (
+                f"Message {sequence} does not open ({letter.failure or Failure.BODY}): it is {why}, and is not shown."
+            )
+            return self._alarms.tell("closed", self._event(Kind.NOTICE, text, sequence=sequence))
         header = body.header if isinstance(body, Unknown) else body
         sender = self._people.sender(header.nick, letter.identity)
         heard = Heard(
@@ -281,12 +296,12 @@ class Transcript:
             self.log_id,
             sequence,
         )
-        judged = self._counters.judge(heard, is_older=is_older)
+        judged = self._counters.judge(heard, is_older=is_older, is_reread=sequence <= self._followed)
         if judged.verdict is Verdict.DUPLICATE or (judged.verdict is Verdict.AGAIN and sequence <= self._reread):
             return []
         if judged.verdict is Verdict.CONFLICT:
             text = f"{sender.name} signed two different messages with one number; the second, {sequence}, is not shown."
-            return [self._event(Kind.FORK, text, sender=sender)]
+            return self._alarms.tell("conflict", self._event(Kind.FORK, text, sender=sender))
         if judged.verdict is Verdict.NEW:
             self._heard.append(heard)
         events = [*self._gap(sender, judged.missing), *self._new_key(sender)]
@@ -318,8 +333,14 @@ class Transcript:
             is_backlog=sequence <= self._announced,
             is_late=is_late,
             is_own=sender.is_me and header.session == self._session,
-            clock_error=header.clock - clock,
+            clock_error=header.clock - self._sent_at(sequence, clock),
         )
+
+    def _sent_at(self, sequence: int, clock: int) -> int:
+        """Return when the server got a message: as it says, unless it is live and this machine's clock denies that."""
+        now = self._clock()
+        is_denied = sequence > self._announced and abs(clock - now) > limits.CLOCK_SKEW_SECONDS * 1000
+        return now if is_denied else clock
 
     def _gap(self, sender: Sender, missing: int) -> list[Event]:
         if not missing:
@@ -345,7 +366,8 @@ class Transcript:
         if seen is None:
             return []
         is_future = sequence is not None and seen.sequence >= sequence
-        if not is_future and self._links.get(seen.sequence, seen.head) == seen.head:
+        known = self._links.get(seen.sequence, seen.head) if seen.sequence else self._root
+        if not is_future and known == seen.head:
             return []
         key = (sender.identity, session)
         if key in self._forked:
@@ -375,6 +397,10 @@ class Transcript:
 
     def _expired(self, count: int) -> Event:
         return self._event(Kind.NOTICE, f"{_messages(count, 'older ')} no longer kept by the server.")
+
+    def _alarm(self, sort: str, kind: Kind, text: str) -> list[Event]:
+        """Tell of something that a server can do again and again."""
+        return self._alarms.tell(sort, self._event(kind, text))
 
     def _event(self, kind: Kind, text: str, *, sender: Sender | None = None, sequence: int | None = None) -> Event:
         return Event(kind, self._clock(), text, sequence, sender)

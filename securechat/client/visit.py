@@ -94,6 +94,7 @@ class Visit:
         self._work = trio.Event()
         self._presence: bytes | None = None
         self._hold_until = 0.0
+        self._has_told_hold = False
         self._alive = trio.Event()
         self._is_showing = False
         self._is_pulling = False
@@ -225,6 +226,7 @@ class Visit:
 
     def _acknowledge(self, envelope_id: bytes) -> None:
         if self._own.outbox.acknowledge(envelope_id):
+            self._has_told_hold = False
             self._own.acknowledged()
             self._work.set()
 
@@ -234,16 +236,21 @@ class Visit:
         if error.ref:
             self.end(ChannelBrokenError(f"the server refused the history ({error.text})"))
         elif error.retry_after:
-            wait = clamp(error.retry_after, limits.RETRY_SECONDS)
-            if self._hold_until < trio.current_time():
-                text = f"the server takes no message now ({error.text}); trying again in {wait} s"
-                await self._show([Event(Kind.NOTICE, now_ms(), text)])
-            self._hold_until = trio.current_time() + wait
-            outbox.refuse(error.subject)
-            self._work.set()
+            if outbox.refuse(error.subject):
+                await self._hold(error)
         elif (pending := outbox.drop(error.subject)) is not None:
             self._own.acknowledged()
             text = f"the server refused a message of {len(pending.text)} characters ({error.text}); it was not sent"
+            await self._show([Event(Kind.NOTICE, now_ms(), text)])
+
+    async def _hold(self, error: Error) -> None:
+        """Send nothing for as long as the server says; it is told once, until something was acknowledged."""
+        wait = clamp(error.retry_after, limits.RETRY_SECONDS)
+        self._hold_until = trio.current_time() + wait
+        self._work.set()
+        if not self._has_told_hold:
+            self._has_told_hold = True
+            text = f"the server takes no message now ({error.text}); trying again in {wait} s"
             await self._show([Event(Kind.NOTICE, now_ms(), text)])
 
     # Writing
