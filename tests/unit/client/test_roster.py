@@ -161,7 +161,7 @@ def test_another_run_of_a_member_is_another_arrival(place: Place, ann: Member) -
     assert place.names() == ["ann", "ann"]
 
 
-def test_who_sends_the_presence_of_another_does_not_take_them_away(place: Place, ann: Member) -> None:
+def test_prs_3_who_sends_the_presence_of_another_does_not_take_them_away(place: Place, ann: Member) -> None:
     place.roster.join(OWN, 0)
     sealed = ann.show()
     place.take((Change.JOINED, 2, sealed))
