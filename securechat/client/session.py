@@ -125,6 +125,7 @@ class RoomConversation:
         self.was_created = False
         self._was_connected = False
         self._told = ""
+        self._pause = 0.0  # seconds before the last attempt to connect again
         self._own = Belongings(
             keys,
             self.transcript,
@@ -181,6 +182,7 @@ class RoomConversation:
 
     def reconnect(self) -> None:
         """See ``Conversation.reconnect``."""
+        self._pause = 0.0
         if self._visit is not None:
             self._visit.end(ChannelClosedError("reconnecting, as asked"))
         elif self._pausing is not None:
@@ -245,7 +247,6 @@ class RoomConversation:
             SecurechatError: The first attempt failed, or the server is not to be trusted any more.
         """
         may_create = False
-        pause = 0.0
         while True:
             began = trio.current_time()
             try:
@@ -256,18 +257,19 @@ class RoomConversation:
                 may_create = True
                 continue
             may_create = True  # a member who comes back may: the server has lost the room
-            has_stayed = self._was_connected and trio.current_time() - began > limits.RECONNECT_MOST
-            pause = _next_pause(0.0 if has_stayed else pause, lost)
-            await self._tell_lost(lost, pause)
-            with trio.move_on_after(pause) as self._pausing:
+            if self._was_connected and trio.current_time() - began > limits.RECONNECT_MOST:
+                self._pause = 0.0  # it had lasted; one that is lost at once, again and again, is tried less and less
+            self._pause = _next_pause(self._pause, lost)
+            await self._tell_lost(lost)
+            with trio.move_on_after(self._pause) as self._pausing:
                 await trio.sleep_forever()
 
-    async def _tell_lost(self, lost: Exception, pause: float) -> None:
+    async def _tell_lost(self, lost: Exception) -> None:
         """Say why there is no connection: once for each reason, not for each attempt."""
         why = lost.message if isinstance(lost, SecurechatError) else str(lost)
         if self._was_connected or why != self._told:
             self._told = why
-            when = f" in {pause:.0f} s" if pause > _LONG_PAUSE else ""
+            when = f" in {self._pause:.0f} s" if self._pause > _LONG_PAUSE else ""
             text = f"connection lost: {why.rstrip('.')}; reconnecting{when}"
             await self.events.put([Event(Kind.NOTICE, now_ms(), text)])
 
