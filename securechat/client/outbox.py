@@ -158,8 +158,9 @@ class Outbox:
         return pending
 
     def seal_presence(self, nick: str, *, is_reader: bool, is_joining: bool) -> bytes:
-        """Return this member's sealed presence; one that joins cannot say yet what it has seen."""
+        """Return this member's sealed presence; one that joins or reads yet cannot say what it has seen."""
         self._last_presence += 1
-        seen = None if is_joining else Seen(self._transcript.newest, self._transcript.head)
+        has_seen = self._transcript.follows and not is_joining
+        seen = Seen(self._transcript.newest, self._transcript.head) if has_seen else None
         here = Here(self._session, self._last_presence, now_ms(), nick, seen, self.acknowledged, is_reader)
         return seal(self._keys, Context.PRESENCE, self._identity, encode(here), self._random(SALT_BYTES))

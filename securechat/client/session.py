@@ -333,7 +333,8 @@ def _next_pause(pause: float, lost: Exception) -> float:
     """Return the seconds until the next attempt: doubled each time, with jitter, and no less than the server says."""
     least = lost.retry_after if isinstance(lost, ServerRefusedError) else 0
     doubled = min(limits.RECONNECT_MOST, pause * 2 or limits.RECONNECT_FIRST)
-    return max(least, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+    jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+    return max(least * (jitter + 0.2), doubled * jitter)
 
 
 def _on_first_attempt(server: ServerAddress, error: Exception) -> SecurechatError:

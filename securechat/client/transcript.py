@@ -10,16 +10,15 @@ from typing import NamedTuple
 from securechat import limits
 from securechat.client.alarms import Alarms
 from securechat.client.clock import now_ms
-from securechat.client.conversation import Event, Kind, Sender
-from securechat.client.counters import Counters, Verdict
+from securechat.client.conversation import Event, Kind
+from securechat.client.counters import Counters
 from securechat.client.letters import Letter
 from securechat.client.people import People
+from securechat.client.reading import Links, Place, Reading
 from securechat.client.state import Heard, Position
-from securechat.errors import Failure
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Joined, Past
-from securechat.sealing import body as bodies
-from securechat.sealing.body import Here, Unknown
+from securechat.sealing.body import Here
 
 
 class Wanted(NamedTuple):
@@ -69,18 +68,17 @@ class Transcript:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._address = address
-        self._people = people
         self._counters = counters
         self._stored = position
         self._backlog = backlog
-        self._session = session
         self._clock = clock
         self.log_id = b""
         self.newest = 0
         self.head = b""
         self.follows = False
         self._alarms = Alarms(clock)
-        self._root = b""  # H_0 of the log
+        self._links = Links()
+        self._reading = Reading(people, counters, self._links, self._alarms, session, clock)
         self._followed = 0  # up to here, an earlier run of this client has followed this log
         self._target = 0  # the newest sequence known to exist
         self._announced = 0  # the newest at JOINED: up to there it is backlog
@@ -88,10 +86,7 @@ class Transcript:
         self._first_before = b""  # H before the first shown
         self._reread = 0  # up to here, this run has shown the log already
         self.oldest = 1
-        self._links: dict[int, bytes] = {}
         self._claims: dict[int, bytes] = {}
-        self._forked: set[tuple[bytes, bytes]] = set()
-        self._heard: list[Heard] = []
 
     @property
     def is_caught_up(self) -> bool:
@@ -102,11 +97,6 @@ class Transcript:
     def position(self) -> Position:
         """How far the log was followed."""
         return Position(self.log_id, self.newest, self.head)
-
-    def take_heard(self) -> list[Heard]:
-        """Return what was heard since the last call, to be remembered."""
-        heard, self._heard = self._heard, []
-        return heard
 
     def wanted(self) -> Wanted | None:
         """Return the page that is needed next, or None when caught up."""
@@ -124,7 +114,7 @@ class Transcript:
 
     def join(self, joined: Joined) -> list[Event]:
         """Take in where the server says that the log stands, against what is known of it."""
-        self._root = chain.root(self._address, joined.log_id)
+        self._links.root = chain.root(self._address, joined.log_id)
         events = list(self._check_log(joined))
         is_first = not self.log_id
         if is_first or joined.log_id != self.log_id or joined.newest < self.newest:
@@ -142,7 +132,7 @@ class Transcript:
 
     def _check_log(self, joined: Joined) -> Iterable[Event]:
         known = self.position if self.follows else self._stored
-        if joined.newest == 0 and joined.head != self._root:
+        if joined.newest == 0 and joined.head != self._links.root:
             yield self._event(Kind.ROLLBACK, "The server's empty history does not begin where this room's must.")
         if known is None:
             return
@@ -186,7 +176,7 @@ class Transcript:
 
     def _chain_from(self, sequence: int, head: bytes) -> None:
         self.newest, self.head, self.follows = sequence, head, True
-        self._links[sequence] = head
+        self._links.note(sequence, head)
 
     def page(self, past: Past, letters: Sequence[Letter]) -> list[Event]:
         """Take in the page that ``wanted`` asked for.
@@ -232,7 +222,7 @@ class Transcript:
             self._first_shown, self._first_before = past.first, past.before
         known = self.head if self.follows and not skipped else self._claims.pop(past.first - 1, past.before)
         self._chain_from(past.first - 1, past.before)
-        if past.before != (self._root if past.first == 1 else known):
+        if past.before != (self._links.root if past.first == 1 else known):
             events += self._alarms.tell("rewritten", self._rewritten())
         return events
 
@@ -255,10 +245,11 @@ class Transcript:
         for number, letter in enumerate(letters, past.first):
             head = links[number] = chain.link(head, number, letter.digest)
         is_whole = past.first + len(letters) == self._first_shown and head == self._first_before
-        if not is_whole or (past.first == 1 and past.before != self._root):
+        if not is_whole or (past.first == 1 and past.before != self._links.root):
             return self._alarms.tell("older", self._rewritten())
         self._first_shown, self._first_before = past.first, past.before
-        self._links.update(links)
+        for number, known in links.items():
+            self._links.note(number, known)
         events: list[Event] = []
         for number, (record, letter) in enumerate(zip(past.records, letters, strict=True), past.first):
             events += self._read(letter, number, record.clock, is_older=True)
@@ -268,126 +259,35 @@ class Transcript:
         """Chain one more envelope and read it."""
         sequence = self.newest + 1
         self._chain_from(sequence, chain.link(self.head, sequence, letter.digest))
-        if len(self._links) > limits.CHAIN_WINDOW:
-            del self._links[next(iter(self._links))]
         self._target = max(self._target, sequence)
         events = self._read(letter, sequence, clock, is_older=False)
         if self._claims.pop(sequence, self.head) != self.head:  # it is not what was known or announced of it
             events = [*self._alarms.tell("rewritten", self._rewritten()), *events]
         return events
 
-    # What a letter says
+    # What members say
 
     def _read(self, letter: Letter, sequence: int, clock: int, *, is_older: bool) -> list[Event]:
-        body = letter.body
-        if body is None or isinstance(body, Here):
-            why = "of a newer version, or forged" if letter.failure is Failure.VERSION else "forged or altered"
-            text = (
-                f"Message {sequence} does not open ({letter.failure or Failure.BODY}): it is {why}, and is not shown."
-            )
-            return self._alarms.tell("closed", self._event(Kind.NOTICE, text, sequence=sequence))
-        header = body.header if isinstance(body, Unknown) else body
-        sender = self._people.sender(header.nick, letter.identity)
-        heard = Heard(
-            letter.identity,
-            header.session,
-            header.counter,
-            chain.digest(bodies.without_seen(body)),
+        place = Place(
             self.log_id,
             sequence,
-        )
-        judged = self._counters.judge(heard, is_older=is_older, is_reread=sequence <= self._followed)
-        if judged.verdict is Verdict.DUPLICATE or (judged.verdict is Verdict.AGAIN and sequence <= self._reread):
-            return []
-        if judged.verdict is Verdict.CONFLICT:
-            text = f"{sender.name} signed two different messages with one number; the second, {sequence}, is not shown."
-            return self._alarms.tell("conflict", self._event(Kind.FORK, text, sender=sender))
-        if judged.verdict is Verdict.NEW:
-            self._heard.append(heard)
-        events = [*self._gap(sender, judged.missing), *self._new_key(sender)]
-        events += self._judge_seen(sender, header.session, header.seen, sequence)
-        events.append(self._message(body, header, sender, sequence, clock, is_late=judged.is_late))
-        return events
-
-    def _message(
-        self,
-        body: bodies.Body,
-        header: bodies.Header,
-        sender: Sender,
-        sequence: int,
-        clock: int,
-        *,
-        is_late: bool,
-    ) -> Event:
-        if isinstance(body, Unknown):
-            text = f"{sender.name} sent something of a kind ({body.kind}) that this version does not know."
-            return self._event(Kind.NOTICE, text, sender=sender, sequence=sequence)
-        assert not isinstance(body, Here)
-        return Event(
-            Kind.MESSAGE,
-            header.clock,
-            body.text,
-            sequence,
-            sender,
-            is_action=isinstance(body, bodies.Action),
+            clock,
             is_backlog=sequence <= self._announced,
-            is_late=is_late,
-            is_own=sender.is_me and header.session == self._session,
-            clock_error=header.clock - self._sent_at(sequence, clock),
+            is_older=is_older,
+            is_reread=sequence <= self._followed,
+            was_shown=sequence <= self._reread,
         )
+        return self._reading.read(letter, place)
 
-    def _sent_at(self, sequence: int, clock: int) -> int:
-        """Return when the server got a message: as it says, unless it is live and this machine's clock denies that."""
-        now = self._clock()
-        is_denied = sequence > self._announced and abs(clock - now) > limits.CLOCK_SKEW_SECONDS * 1000
-        return now if is_denied else clock
-
-    def _gap(self, sender: Sender, missing: int) -> list[Event]:
-        if not missing:
-            return []
-        what = "1 message" if missing == 1 else f"{missing} messages"
-        is_or_are = "is" if missing == 1 else "are"
-        return [self._event(Kind.GAP, f"{what} from {sender.name} {is_or_are} missing.", sender=sender)]
-
-    def _new_key(self, sender: Sender) -> list[Event]:
-        owner = self._people.claim(sender)
-        if owner is None:
-            return []
-        text = (
-            f"{sender.name} speaks with the key {sender.identity.hex()[:8]}, but this name, or one that looks "
-            f"like it, had the key {owner.hex()[:8]} before. Verify who it is before you trust it."
-        )
-        return [self._event(Kind.CHANGED_KEY, text, sender=sender)]
-
-    def _judge_seen(
-        self, sender: Sender, session: bytes, seen: bodies.Seen | None, sequence: int | None
-    ) -> list[Event]:
-        """Compare what a member says to have seen with the chain; each run of a member is told of once."""
-        if seen is None:
-            return []
-        is_future = sequence is not None and seen.sequence >= sequence
-        known = self._links.get(seen.sequence, seen.head) if seen.sequence else self._root
-        if not is_future and known == seen.head:
-            return []
-        key = (sender.identity, session)
-        if key in self._forked:
-            return []
-        self._forked.add(key)
-        text = (
-            f"{sender.name} has seen another history than you: the server shows different people different "
-            f"things, or {sender.name} does not tell the truth."
-        )
-        return [self._event(Kind.FORK, text, sender=sender)]
-
-    def presence(self, letter_body: Here, identity: bytes, *, is_live: bool) -> list[Event]:
+    def presence(self, here: Here, identity: bytes, *, is_live: bool) -> list[Event]:
         """Take in what a member's presence says of its messages; only a live one is known to be of now."""
-        sender = self._people.sender(letter_body.nick, identity)
-        events = self._new_key(sender)
-        if is_live and self.is_caught_up:
-            missing = self._counters.announce(identity, letter_body.session, letter_body.messages)
-            events += self._gap(sender, missing)
-            events += self._judge_seen(sender, letter_body.session, letter_body.seen, None)
-        return events
+        return self._reading.presence(here, identity, is_current=is_live and self.is_caught_up)
+
+    def take_heard(self) -> list[Heard]:
+        """Return what was heard since the last call, to be remembered."""
+        return self._reading.take_heard()
+
+    # What is told of the server
 
     def _rewritten(self) -> Event:
         return self._event(
@@ -402,8 +302,8 @@ class Transcript:
         """Tell of something that a server can do again and again."""
         return self._alarms.tell(sort, self._event(kind, text))
 
-    def _event(self, kind: Kind, text: str, *, sender: Sender | None = None, sequence: int | None = None) -> Event:
-        return Event(kind, self._clock(), text, sequence, sender)
+    def _event(self, kind: Kind, text: str) -> Event:
+        return Event(kind, self._clock(), text)
 
 
 def _messages(count: int, what: str = "") -> str:

@@ -205,6 +205,17 @@ def test_presence_counts_by_itself_and_says_what_was_acknowledged(desk: Desk) ->
     assert [here.seen for here in said] == [None, Seen(0, desk.log.head())]
 
 
+def test_presence_of_who_reads_the_backlog_yet_says_nothing_of_what_was_seen(tmp_path: Path) -> None:
+    with profiles_in(tmp_path) as profiles:
+        reader, log = profiles.reader(), Log()
+        log.fill(member("ann"), 3)
+        reader.join(log)
+        outbox = Outbox(KEYS, ME, reader.transcript, MY_SESSION, lambda _: salt())
+        body = read_presence(KEYS, outbox.seal_presence("me", is_reader=False, is_joining=False)).body
+        assert isinstance(body, Here)
+        assert body.seen is None
+
+
 def test_presence_with_the_longest_nickname_fits(desk: Desk) -> None:
     sealed = desk.outbox.seal_presence("\U0001f600" * limits.NICK_CODE_POINTS, is_reader=True, is_joining=False)
     assert len(sealed) <= limits.PRESENCE_BYTES
