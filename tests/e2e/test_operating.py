@@ -162,10 +162,10 @@ def test_the_soft_limit_of_file_descriptors_is_raised(box: Home) -> None:
 
 
 def test_who_is_over_a_limit_is_told_which_and_others_notice_nothing(guest: Home, box: Home) -> None:
-    with box.serve("--limit", "connections-per-address=1") as server:
+    with box.serve("--limit", "connections-per-address=2") as server:
         guest.trust(server)
         assert guest.send(server, "--create", "the first").code == 0
-        with guest.chat(server, "alice") as alice:
+        with guest.chat(server, "alice") as alice, socket.create_connection(("127.0.0.1", server.port)):
             result = guest.send(server, "hi")
             assert result.code == 3
             alice.write("still here\n")
