@@ -123,6 +123,15 @@ class RoomLog(Protocol):
             StorageError: It cannot be read or written.
         """
 
+    async def delete_room(self, address: bytes) -> bool:
+        """Delete the room at ``address`` (32 bytes) with all its messages; tell whether there was one.
+
+        The caller sees to it that nobody appends to it or reads it meanwhile.
+
+        Raises:
+            StorageError: It cannot be written; some of the messages may be gone.
+        """
+
     async def count_rooms(self) -> int:
         """Return how many rooms there are.
 

@@ -67,9 +67,18 @@ class MemoryLog:
         room = self._rooms[number]
         return Head(number, room.log_id, room.oldest, room.newest, room.hash), created
 
+    async def delete_room(self, address: bytes) -> bool:
+        """See ``RoomLog.delete_room``."""
+        number = self._numbers.pop(address, None)
+        if number is None:
+            return False
+        self._size -= self._rooms[number].size
+        self._rooms[number] = _Room(address, b"", 0, b"")  # the numbers of the others stay
+        return True
+
     async def count_rooms(self) -> int:
         """See ``RoomLog.count_rooms``."""
-        return len(self._rooms)
+        return len(self._numbers)
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         """See ``RoomLog.append``."""

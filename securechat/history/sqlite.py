@@ -8,6 +8,7 @@ when retention has removed what came before.
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -20,6 +21,7 @@ from securechat.history.log import Append, Appended, Head, Page, Retention, fair
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Record
 
+HISTORY_FILE: Final = "history.sqlite"  # in a server's data directory
 APPLICATION_ID: Final = 0x53434C47  # "SCLG"
 VERSION: Final = 1
 _SCHEMA: Final = """
@@ -110,9 +112,9 @@ class SqliteLog:
     def _create(self, address: bytes, log_id: bytes) -> tuple[Head, bool]:
         with reported(self._path), transaction(self._writer):
             cursor = self._writer.execute(
-                """INSERT INTO rooms (address, log_id, newest, hash, bytes, used) VALUES (?, ?, 0, ?, 0, 0)
+                """INSERT INTO rooms (address, log_id, newest, hash, bytes, used) VALUES (?, ?, 0, ?, 0, ?)
                    ON CONFLICT DO NOTHING""",
-                (address, log_id, chain.root(address, log_id)),
+                (address, log_id, chain.root(address, log_id), time.time_ns() // 1_000_000),
             )
             created = cursor.rowcount == 1
             head = self._find(self._writer, address)
@@ -206,6 +208,19 @@ class SqliteLog:
             rows.append(row)
         return rows if forward else rows[::-1]
 
+    async def delete_room(self, address: bytes) -> bool:
+        """See ``RoomLog.delete_room``."""
+        found = await trio.to_thread.run_sync(self._find, self._reader, address, limiter=self._read_limiter)
+        if found is None:
+            return False
+        await self._delete_all(found.room, found.newest + 1)
+        await trio.to_thread.run_sync(self._forget, found.room, limiter=self._write_limiter)
+        return True
+
+    def _forget(self, room: int) -> None:
+        with reported(self._path), transaction(self._writer):
+            self._writer.execute("DELETE FROM rooms WHERE room = ?", (room,))
+
     async def count_rooms(self) -> int:
         """See ``RoomLog.count_rooms``."""
         return await trio.to_thread.run_sync(self._count_rooms, limiter=self._read_limiter)
@@ -219,10 +234,14 @@ class SqliteLog:
         """See ``RoomLog.expire``. Appends go on in between: a long expiry is many short commits."""
         due = await trio.to_thread.run_sync(self._find_expired, retention, clock, limiter=self._read_limiter)
         for room, oldest in due.items():
-            is_done = False
-            while not is_done:
-                is_done = await trio.to_thread.run_sync(self._delete, room, oldest, limiter=self._write_limiter)
+            await self._delete_all(room, oldest)
         return due
+
+    async def _delete_all(self, room: int, oldest: int) -> None:
+        """Delete the messages before ``oldest``."""
+        is_done = False
+        while not is_done:
+            is_done = await trio.to_thread.run_sync(self._delete, room, oldest, limiter=self._write_limiter)
 
     def _find_expired(self, retention: Retention, clock: int) -> dict[int, int]:
         """Return the new oldest sequence by room, of those where it changes."""

@@ -15,6 +15,7 @@ from securechat.errors import StorageError
 from securechat.history.log import Append, Appended, RoomLog
 from securechat.protocol import chain
 from securechat.protocol.messages import Code, Deliver
+from securechat.server.histogram import Histogram
 from securechat.server.room import Member, Room
 from securechat.server.rooms import Rooms
 
@@ -36,6 +37,9 @@ class Committer:
 
     Attributes:
         in_flight_bytes: Bytes of envelopes that were received and not answered yet.
+        stored: How many messages were appended.
+        delivered: How many copies of them were handed to sessions.
+        append_seconds: How long the appends took.
     """
 
     def __init__(
@@ -55,6 +59,9 @@ class Committer:
         self._most = most
         self._has_room = trio.Event()
         self.in_flight_bytes = 0
+        self.stored = 0
+        self.delivered = 0
+        self.append_seconds = Histogram()
 
     def submit(self, member: Member, envelope: bytes) -> None:
         """Take a message in; its sender's session is told by ``settle`` when it was answered."""
@@ -111,6 +118,7 @@ class Committer:
 
     async def _commit(self, batch: list[_Sent]) -> None:
         clock = self._clock()
+        began = trio.current_time()
         try:
             appended = await self._log.append([Append(m.room.number, clock, envelope) for m, envelope in batch])
         except StorageError as error:
@@ -124,22 +132,24 @@ class Committer:
                     "the message could not be stored",
                 )
         else:
-            _deliver(batch, appended)
+            self.append_seconds.observe(trio.current_time() - began)
+            self._deliver(batch, appended)
 
-
-def _deliver(batch: list[_Sent], appended: list[Appended]) -> None:
-    """Fan out what is new, one write to a member for each room; answer a resend to its sender alone."""
-    frames: dict[Room, list[bytes]] = {}
-    resent: list[tuple[Member, bytes]] = []
-    for (member, envelope), (sequence, clock, head) in zip(batch, appended, strict=True):
-        room = member.room
-        frame = Deliver(room.handle, sequence, clock, envelope).encode()
-        if head:
-            room.advance(sequence, head)
-            frames.setdefault(room, []).append(frame)
-        else:
-            resent.append((member, frame))
-    for room, delivered in frames.items():
-        room.fan_out(b"".join(delivered))
-    for member, frame in resent:
-        member.receiver.send(frame)
+    def _deliver(self, batch: list[_Sent], appended: list[Appended]) -> None:
+        """Fan out what is new, one write to a member for each room; answer a resend to its sender alone."""
+        frames: dict[Room, list[bytes]] = {}
+        resent: list[tuple[Member, bytes]] = []
+        for (member, envelope), (sequence, clock, head) in zip(batch, appended, strict=True):
+            room = member.room
+            frame = Deliver(room.handle, sequence, clock, envelope).encode()
+            if head:
+                room.advance(sequence, head)
+                frames.setdefault(room, []).append(frame)
+            else:
+                resent.append((member, frame))
+        for room, new in frames.items():
+            self.stored += len(new)
+            self.delivered += len(new) * len(room.members)
+            room.fan_out(b"".join(new))
+        for member, frame in resent:
+            member.receiver.send(frame)

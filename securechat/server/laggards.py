@@ -35,6 +35,11 @@ class Laggards:
         self._some = trio.Event()
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
+
+    @property
     def backlog(self) -> int:
         """Bytes that wait for all readers."""
         return sum(session.backlog for session in self._sessions)

@@ -50,7 +50,8 @@ from securechat.protocol.messages import (
     Welcome,
 )
 from securechat.server import serve
-from securechat.server.serve import Configuration, Server, Started, open_listeners
+from securechat.server.listeners import open_listeners
+from securechat.server.serve import Configuration, Server, Started
 from securechat.server.session import Services
 from securechat.transport.certificates import Pair, make_pair, spki_hash
 from securechat.transport.channel import take_socket

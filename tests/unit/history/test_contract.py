@@ -398,3 +398,20 @@ async def test_when_all_rooms_hold_too_much_the_largest_lose_their_oldest(log: R
 def test_a_fair_share_cuts_the_largest(sizes: list[int], most: int, share: int) -> None:
     assert fair_share(sizes, most) == share
     assert sum(min(size, share) for size in sizes) <= most
+
+
+async def test_a_deleted_room_was_never_there(log: RoomLog) -> None:
+    room, other = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
+    await fill(log, room, letters(1200))
+    await fill(log, other, letters(3))
+    assert await log.delete_room(ADDRESS)
+    assert not await log.delete_room(ADDRESS)
+    assert await log.count_rooms() == 1
+    assert await log.open_room(ADDRESS, None) is None
+    assert len((await log.read(other, Direction.FORWARD, 1, 10)).records) == 3
+    opened = await log.open_room(ADDRESS, OTHER_LOG_ID)
+    assert opened is not None
+    assert opened[1]
+    assert opened[0][1:] == (OTHER_LOG_ID, 1, 0, chain.root(ADDRESS, OTHER_LOG_ID))
+    await fill(log, opened[0].room, letters(2))
+    assert await log.expire(Retention(10**9, 1), 2000) == {opened[0].room: 2, other: 3}

@@ -8,6 +8,7 @@ import pytest
 
 from securechat.errors import SecurechatError
 from securechat.history.log import Head
+from securechat.protocol.messages import Reason
 from securechat.server.access import AccessLog, log_to_file
 from securechat.server.gate import Gate
 from securechat.server.room import Member, Room
@@ -22,6 +23,9 @@ class Deaf:
         """Ignore."""
 
     def settle(self, size: int) -> None:
+        """Ignore."""
+
+    def end(self, reason: Reason, retry_after: int) -> None:
         """Ignore."""
 
 
