@@ -94,7 +94,7 @@ class Visit:
         self._work = trio.Event()
         self._presence: bytes | None = None
         self._hold_until = 0.0
-        self._has_told_hold = False
+        self._holds = 0  # since something was acknowledged
         self._is_showing = False
         self._is_pulling = False
         self._asked: dict[int, _Question] = {}
@@ -223,7 +223,7 @@ class Visit:
 
     def _acknowledge(self, envelope_id: bytes) -> None:
         if self._own.outbox.acknowledge(envelope_id):
-            self._has_told_hold = False
+            self._holds = 0
             self._own.acknowledged()
             self._work.set()
 
@@ -241,13 +241,14 @@ class Visit:
             await self._show([Event(Kind.NOTICE, now_ms(), text)])
 
     async def _hold(self, error: Error) -> None:
-        """Send nothing for as long as the server says; it is told once, until something was acknowledged."""
-        wait = clamp(error.retry_after, limits.RETRY_SECONDS)
+        """Send nothing for as long as the server says, and longer each time until something is acknowledged."""
+        grown = min(limits.RECONNECT_MOST, limits.RECONNECT_FIRST * 2 ** min(self._holds, 10))
+        wait = max(clamp(error.retry_after, limits.RETRY_SECONDS), grown)
         self._hold_until = trio.current_time() + wait
+        self._holds += 1
         self._work.set()
-        if not self._has_told_hold:
-            self._has_told_hold = True
-            text = f"the server takes no message now ({error.text}); trying again in {wait} s"
+        if self._holds == 1:
+            text = f"the server takes no message now ({error.text}); trying again in {wait:.0f} s"
             await self._show([Event(Kind.NOTICE, now_ms(), text)])
 
     # Writing
@@ -268,7 +269,7 @@ class Visit:
             await self._link.channel.drain()
 
     async def _send_messages(self) -> None:
-        while (envelope := self._own.outbox.take()) is not None:
+        while trio.current_time() >= self._hold_until and (envelope := self._own.outbox.take()) is not None:
             self._link.send(Send(self._handle, envelope))
             await self._link.channel.drain()
             await trio.lowlevel.checkpoint()

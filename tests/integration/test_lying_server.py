@@ -16,6 +16,7 @@ from securechat import limits
 from securechat.client import session
 from securechat.client.conversation import ALARMS, Kind
 from securechat.client.profile import Profile
+from securechat.protocol import chain
 from securechat.protocol.messages import (
     Change,
     Code,
@@ -545,6 +546,28 @@ async def test_refusals_of_what_was_not_sent_hold_nothing_up(tmp_path: Path, ser
         alice.say("one")
         await alice.hears("one")
         assert alice.of(Kind.NOTICE) == []
+
+
+async def test_a_server_that_refuses_again_and_again_is_sent_to_less_and_less_and_told_of_once(
+    tmp_path: Path, server: LyingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RETRY_SECONDS", (0, 0))
+    monkeypatch.setattr(limits, "RECONNECT_FIRST", 0.02)
+    honest, came = server.take, list[float]()
+
+    def take(guest: Guest, envelope: bytes) -> None:
+        came.append(trio.current_time())
+        if len(came) < 5:
+            guest.tell(Error(Code.STORAGE, 0, 1, chain.envelope_id(envelope), "the disk is full"))
+        else:
+            honest(guest, envelope)
+
+    server.take = take  # type: ignore[method-assign]
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say("one")
+        await alice.hears("one")
+        assert len(alice.of(Kind.NOTICE)) == 1
+        assert all(later - earlier >= 0.02 * 2**n for n, (earlier, later) in enumerate(pairwise(came)))
 
 
 async def test_err_1_a_server_that_ends_every_visit_is_visited_less_and_less(
