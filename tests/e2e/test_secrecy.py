@@ -16,6 +16,7 @@ from tests.support.programs import PASSPHRASE, ROOM, Home, Program, ServerProgra
 
 SAID = ("meet me at the old lighthouse", "bring the green umbrella", "never mind the weather")
 NICKS = ("aliceliddell", "bobthebuilder")
+_TELLING = 5  # bytes: a shorter piece of a short word is in any certificate by chance
 SECRETS = (*SAID, *NICKS, ROOM, normalise_room(ROOM), PASSPHRASE, *PASSPHRASE.split())
 
 
@@ -29,7 +30,7 @@ def disguises(secret: str) -> set[bytes]:
         for offset in range(3):
             encoded = base64.b64encode(bytes(offset) + raw).rstrip(b"=")
             found.add(encoded[4 if offset else 0 : -1][1:])
-    return found
+    return {disguise for disguise in found if len(disguise) >= _TELLING}
 
 
 class Wiretap:
