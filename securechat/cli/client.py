@@ -1,6 +1,7 @@
 """``chat``, ``send`` and ``tail``: from options to a conversation."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +45,15 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_shared
 @click.option("--plain", is_flag=True, help="Line mode: one line for each event.")
-def chat(*, plain: bool, **given: Any) -> None:
+@option("--theme", type=click.Choice(["dark", "light", "high-contrast"]), default="dark", help="Colours.")
+def chat(*, plain: bool, theme: str, **given: Any) -> None:
     """Talk in a room: SERVER is HOST[:PORT] or the securechat:// line that the server prints."""
+    from securechat.cli import talk
 
-    async def run(make: "Make") -> None:
-        from securechat.ui import lines
-
-        await lines.chat(make())
-
-    _run(given, run)
+    if not plain and talk.has_screen():
+        talk.on_screen(partial(_run, given), theme)
+    else:
+        talk.in_lines(partial(_run, given))
 
 
 @click.command()
@@ -103,12 +104,12 @@ def tail(*, as_json: bool, since: int | None, last: int | None, no_follow: bool,
     _run(given, run)
 
 
-def _run(given: dict[str, Any], main: "Main") -> None:
+def _run(given: dict[str, Any], main: "Main", **settings: Any) -> None:
     """Find out what is needed, ask for the passphrase, and run ``main``."""
     if given["compat"]:
         from securechat.cli import compat
 
-        compat.run(main, given)
+        compat.run(main, given, **settings)
         return
     from securechat.cli.entrance import enter
 
@@ -117,4 +118,4 @@ def _run(given: dict[str, Any], main: "Main") -> None:
     with enter(given) as entrance:
         from securechat.cli import opening  # takes a while: the passphrase was asked for first
 
-        opening.run(main, entrance, given)
+        opening.run(main, entrance, given, **settings)

@@ -20,6 +20,7 @@ class RoomCommands(Commands):
     def __init__(self, conversation: RoomConversation, show: Show, leave: Callable[[], None]) -> None:
         super().__init__(conversation, show, leave)
         self._room_conversation = conversation
+        self.draw: Callable[[list[str]], None] = self._draw  # a screen with a better way puts it here
         self._commands |= {
             "whois": Command("/whois NICK: show somebody's key.", self._whois),
             "verify": Command("/verify NICK [yes|no]: compare twelve words with somebody, then confirm.", self._verify),
@@ -80,8 +81,8 @@ class RoomCommands(Commands):
         )
         self._tell(f"To join, besides the passphrase: {conversation.join_line}")
 
-    def draw(self, rows: list[str]) -> None:
-        """Show a picture made of characters, row by row; screens with a better way replace this."""
+    def _draw(self, rows: list[str]) -> None:
+        """Show a picture made of characters, row by row."""
         for row in rows:
             self._tell(row)
 

@@ -1,0 +1,354 @@
+"""The full screen: title, log, members, status, input. It knows nothing of trio: what is typed goes out by a call."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Static
+
+from securechat import limits
+from securechat.client.clock import now_ms
+from securechat.client.conversation import Event, Kind
+from securechat.text import legible_line
+from securechat.ui.tui import panels, themes
+from securechat.ui.tui.completion import Completed, complete
+from securechat.ui.tui.layout import NARROW, mentions
+from securechat.ui.tui.log_view import LogView
+from securechat.ui.tui.panels import View
+from securechat.ui.tui.prompt import Prompt
+from securechat.ui.tui.question import Question
+from securechat.ui.tui.scrollback import Entry, Scrollback
+from securechat.ui.tui.search import Search
+
+
+@dataclass
+class Calls:
+    """What the screen asks for; each returns at once.
+
+    Attributes:
+        enter: Runs a line that was typed.
+        load_older: Loads older messages.
+        commands: The names of the commands.
+    """
+
+    enter: Callable[[str], None]
+    load_older: Callable[[], None]
+    commands: list[str] = field(default_factory=list)
+
+
+class ChatApp(App[None]):
+    """One room on the full screen.
+
+    Args:
+        view: The state at first.
+        calls: What the screen asks for.
+        theme_name: One of ``themes.PALETTES``.
+
+    Attributes:
+        log_of_room: What the screen has to show; ``changed`` says that there is more in it.
+        failure: The error of our own that ended the screen.
+    """
+
+    TITLE = "securechat"
+    ENABLE_COMMAND_PALETTE = False
+    ALLOW_SELECT = False
+    CSS = f"""
+    Screen {{ layout: vertical; }}
+    #title {{ height: 1; background: $panel; }}
+    #middle {{ height: 1fr; }}
+    LogView {{ width: 1fr; height: 1fr; }}
+    #members {{ width: {panels.MEMBERS_WIDTH}; height: 1fr; padding: 0 1; background: $panel; }}
+    #banner {{ height: auto; max-height: 4; padding: 0 1; background: $error; color: $background; text-style: bold; }}
+    #status {{ height: 1; background: $panel; }}
+    Question {{ height: auto; max-height: 3; padding: 0 1; background: $warning; color: $background; }}
+    Prompt {{ height: auto; max-height: {limits.INPUT_ROWS}; min-height: 1; border: none; padding: 0 1; }}
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "clear_or_leave", show=False, priority=True),
+        Binding("ctrl+q", "ask_to_leave", show=False, priority=True),
+        Binding("ctrl+d", "delete_or_leave", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", show=False, priority=True),
+        Binding("ctrl+l", "redraw", show=False, priority=True),
+        Binding("ctrl+r", "search", show=False, priority=True),
+        Binding("pageup", "page(-1)", show=False, priority=True),
+        Binding("pagedown", "page(1)", show=False, priority=True),
+        Binding("ctrl+home,alt+less_than_sign", "to_start", show=False, priority=True),
+        Binding("ctrl+end,alt+greater_than_sign", "to_end", show=False, priority=True),
+        Binding("f2", "toggle_members", show=False, priority=True),
+        Binding("escape", "dismiss", show=False),
+    ]
+
+    class Changed(Message):
+        """There is something else to show."""
+
+    def __init__(self, view: View, calls: Calls, theme_name: str = themes.DEFAULT) -> None:
+        super().__init__()
+        self.log_of_room = Scrollback()
+        self.failure: Exception | None = None
+        self.palette = themes.PALETTES[theme_name]
+        for palette in themes.PALETTES.values():
+            self.register_theme(palette.theme)
+        self.theme = self.palette.theme.name
+        self._view = view
+        self._calls = calls
+        self._is_dirty = False
+        self._is_asking_older = False
+        self._shows_members: bool | None = None  # as there is room
+        self._alarms: list[str] = []
+        self._missed = 0  # messages that came while the terminal had no focus
+        self._recent: deque[str] = deque(maxlen=limits.INPUT_HISTORY)
+        self._log_view = LogView(self.log_of_room, self.palette, view.me)
+        self._question = Question()
+        self._prompt = Prompt(self._complete, self._question)
+        self.search = Search(self.log_of_room, self._log_view, self._question)
+
+    def compose(self) -> ComposeResult:
+        """Put the screen together."""
+        yield Static(id="title")
+        with Horizontal(id="middle"):
+            yield self._log_view
+            yield Static(id="members")
+        yield Static(id="banner")
+        yield Static(id="status")
+        yield self._question
+        yield self._prompt
+
+    @property
+    def title_of_terminal(self) -> str:
+        """What the terminal's window is called while nobody is called for."""
+        warning = "" if self._view.is_encrypted else "NOT ENCRYPTED "
+        return f"{warning}{legible_line(self._view.room)} - securechat"
+
+    def on_mount(self) -> None:
+        """Begin."""
+        self._set_terminal_title(self.title_of_terminal)
+        self.query_one("#banner").display = False
+        self._prompt.focus()
+        self._refresh_panels()
+
+    # What happens in the room; called from trio's side of the loop
+
+    def add(self, entry: Entry) -> int:
+        """Show one thing more, and return its number."""
+        number = self.log_of_room.append(entry)
+        event = entry.event
+        if event.is_alarm:
+            self._alarms.append(legible_line(event.text))
+        if event.kind is Kind.MESSAGE and event.sender is not None and not event.is_backlog and not event.sender.is_me:
+            self._note_message(event, event.sender.nick)
+        self.changed()
+        return number
+
+    def _note_message(self, event: Event, nick: str) -> None:
+        if nick in self._recent:
+            self._recent.remove(nick)
+        self._recent.append(nick)
+        if not self.app_focus:
+            self._missed += 1
+        if mentions(event.text, self._view.me.nick):
+            self.bell()
+            self._set_terminal_title(f"! {legible_line(event.sender.name if event.sender else nick)}")
+
+    def tell(self, text: str) -> None:
+        """Show a notice of the screen itself."""
+        self.add(Entry(Event(Kind.NOTICE, now_ms(), text)))
+
+    def update(self, view: View) -> None:
+        """Show another state of the conversation."""
+        if view != self._view:
+            self._view = view
+            self.changed()
+
+    def add_older(self, events_before: list[Event]) -> None:
+        """Show older messages above the others."""
+        self._is_asking_older = False
+        if events_before:
+            self.log_of_room.prepend(events_before)
+            self.redraw()
+
+    def replace(self, number: int, entry: Entry) -> None:
+        """Show another thing in the place of one."""
+        self.log_of_room.replace(number, entry)
+        self._log_view.forget(number)
+        self.changed()
+
+    def redraw(self) -> None:
+        """Draw what is another log now."""
+        self._log_view.redraw(anew=True)
+        self.changed()
+
+    def changed(self) -> None:
+        """Draw again soon: what changes within a short time is drawn once."""
+        if not self._is_dirty:
+            self._is_dirty = True
+            asyncio.get_running_loop().call_later(limits.SCREEN_REFRESH, self.post_message, self.Changed())
+
+    # Drawing
+
+    def on_chat_app_changed(self) -> None:
+        """Draw what changed."""
+        self._is_dirty = False
+        self._log_view.show(self._pending(), self._view.me)
+        self._refresh_panels()
+
+    def _pending(self) -> tuple[Any, ...]:
+        """Return what is pending and not in the log already, where it comes a moment before it is acknowledged."""
+        taken = set()
+        for number in range(
+            max(self.log_of_room.first, self.log_of_room.end - 2 * limits.SEND_WINDOW), self.log_of_room.end
+        ):
+            event = self.log_of_room[number].event
+            if event.is_own:
+                taken.add((event.time, event.text))
+        return tuple(one for one in self._view.unsent if (one.time, one.text) not in taken)
+
+    def _refresh_panels(self) -> None:
+        width, height = self.size
+        unseen = self._log_view.unseen or self._missed
+        self.query_one("#title", Static).update(panels.title(self._view, width, self.palette))
+        notes = f"{len(self._alarms)} !!" if self._alarms else ""
+        self.query_one("#status", Static).update(
+            panels.status(self._view, width, self.palette, unseen=unseen, notes=notes)
+        )
+        members = self.query_one("#members", Static)
+        members.display = width >= 80 if self._shows_members is None else self._shows_members and width >= NARROW
+        members.update(panels.members(self._view, height - 3, self.palette))
+        banner = self.query_one("#banner", Static)
+        banner.display = bool(self._alarms)
+        if self._alarms:
+            more = f" ({len(self._alarms)} warnings)" if len(self._alarms) > 1 else ""
+            banner.update(Text(f"!! {self._alarms[-1]}{more} [Esc: seen; it stays in the log]"))
+
+    def on_resize(self) -> None:
+        """Draw for another size."""
+        self._refresh_panels()
+
+    def use_theme(self, name: str) -> None:
+        """Take another theme."""
+        self.palette = themes.PALETTES[name]
+        self.theme = self.palette.theme.name
+        self._log_view.use(self.palette)
+        self._refresh_panels()
+
+    # Typing
+
+    def on_prompt_entered(self, message: Prompt.Entered) -> None:
+        """Run a line."""
+        self._log_view.to_end()
+        self._calls.enter(message.text)
+
+    def on_prompt_pasted(self, message: Prompt.Pasted) -> None:
+        """Ask about a long paste."""
+        lines = message.text.count("\n") + 1
+        size = len(message.text.encode())
+        if size > limits.TEXT_BYTES:
+            self.tell(
+                f"What you pasted has {size} bytes, a message at most {limits.TEXT_BYTES}: it was not taken. "
+                "Send it in parts, or as a file: securechat send SERVER < FILE"
+            )
+            return
+        self._question.ask(f"Paste {lines} lines as one message? (y/n)", lambda: self._prompt.put(message.text))
+
+    def _complete(self, before: str) -> Completed:
+        return complete(before, self._calls.commands, panels.nicks(self._view, self._recent))
+
+    # Keys
+
+    def action_clear_or_leave(self) -> None:
+        """Clear the input; if it is empty, ask whether to leave; if that was asked, leave."""
+        if self._question.is_open:
+            self._question.take("ctrl+c")
+        elif self._prompt.text:
+            self._prompt.text = ""
+        else:
+            self.action_ask_to_leave()
+
+    def action_ask_to_leave(self) -> None:
+        """Ask whether to leave."""
+        self._question.ask("Leave the chat? (y, or Ctrl-C once more; any other key stays)", self.exit, again="ctrl+c")
+
+    def action_delete_or_leave(self) -> None:
+        """Leave if nothing is typed, else delete a character."""
+        if self._prompt.text:
+            self._prompt.action_delete_right()
+        else:
+            self.exit()
+
+    def action_page(self, direction: int) -> None:
+        """Turn a page of the log."""
+        self._log_view.page(direction)
+        self._refresh_panels()
+
+    def action_to_start(self) -> None:
+        """Go to what is loaded first."""
+        self._log_view.to_start()
+        self._refresh_panels()
+
+    def action_to_end(self) -> None:
+        """Go to what came last."""
+        self._log_view.to_end()
+        self._refresh_panels()
+
+    def action_search(self) -> None:
+        """Search upwards, or go on with it."""
+        if self.search.is_open:
+            self.search.take("ctrl+r")
+        else:
+            self.search.begin()
+
+    def action_redraw(self) -> None:
+        """Draw everything anew."""
+        self.refresh(layout=True)
+        self._log_view.redraw(anew=True)
+
+    def action_toggle_members(self) -> None:
+        """Show the members, or hide them."""
+        self._shows_members = not self.query_one("#members").display
+        self._refresh_panels()
+
+    def action_dismiss(self) -> None:
+        """Take note of the alarms, and go to the end."""
+        self._alarms.clear()
+        self.action_to_end()
+
+    def _set_terminal_title(self, text: str) -> None:
+        """Set the title of the terminal's window, which textual has no call for."""
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(f"\x1b]2;{text}\x07")
+
+    def on_app_focus(self) -> None:
+        """Note that somebody looks."""
+        self._missed = 0
+        self._set_terminal_title(self.title_of_terminal)
+        self._refresh_panels()
+
+    # The end
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Leave without textual's own report, which shows the values of variables: messages may be among them."""
+        self.failure = self.failure or error
+        super()._handle_exception(error)
+        self._exit_renderables.clear()
+
+    async def run_to_end(self) -> None:
+        """Run until somebody leaves.
+
+        Raises:
+            Exception: The screen failed; the terminal is as it was before.
+        """
+        await self.run_async()
+        if self.failure is not None:
+            raise self.failure
+
+    def on_log_view_reached_top(self) -> None:
+        """Load what was before."""
+        if not self._is_asking_older and self.log_of_room.has_room:
+            self._is_asking_older = True
+            self._calls.load_older()
