@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from securechat.cli.opening import Main, Make
 
 
-def _shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of every client command."""
+def _shared(command: Callable[..., None], *, asks: bool = False) -> Callable[..., None]:
+    """Add the argument and the options of every client command; ``asks`` if it asks for the server."""
     path = click.Path(path_type=Path)
     declared = (
-        click.argument("server"),
+        click.argument("server", required=not asks),
         option("--room", help="The room's name; case and spacing do not matter."),
         option("--nick", help="Your nickname here; by default the last one, or your user name."),
         click.option("--create", is_flag=True, help="Create the room if nobody has used it."),
@@ -43,11 +43,11 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@_shared
+@partial(_shared, asks=True)
 @click.option("--plain", is_flag=True, help="Line mode: one line for each event.")
 @option("--theme", type=click.Choice(["dark", "light", "high-contrast"]), default="dark", help="Colours.")
 def chat(*, plain: bool, theme: str, **given: Any) -> None:
-    """Talk in a room: SERVER is HOST[:PORT] or the securechat:// line that the server prints."""
+    """Talk in a room. SERVER is HOST[:PORT] or the line that the server prints; without it, you are asked."""
     from securechat.cli import talk
 
     if not plain and talk.has_screen():

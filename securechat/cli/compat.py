@@ -32,6 +32,8 @@ def run(main: "Main", given: dict[str, Any], start: interrupt.Start = trio.run) 
     for name in _SECRET_ONLY:
         if given[name]:
             raise InputError(f"--{name.replace('_', '-')} means nothing with --compat.", "Leave it out.")
+    if given["server"] is None:
+        raise InputError("No server was named.", "With --compat, give SERVER: HOST[:PORT].")
     server = parse_server(given["server"], DEFAULT_PORT)
     room = clean(given["room"] or server.room)
     if not room:

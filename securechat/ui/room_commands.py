@@ -49,7 +49,7 @@ class RoomCommands(Commands):
 
     async def _verify(self, argument: str) -> None:
         """Compare twelve words with somebody, then confirm."""
-        nick, _, answer = argument.partition(" ")
+        nick, _, answer = argument.rpartition(" ") if argument.endswith((" yes", " no")) else (argument, "", "")
         sender = self._find(nick)
         if answer == "yes":
             self._room_conversation.people.verify(sender)
@@ -61,8 +61,6 @@ class RoomCommands(Commands):
                 "here, and agree on another passphrase face to face."
             )
             return
-        if answer:
-            raise InputError(f"{answer} is no answer.", f"Type /verify {sender.name} yes, or no.")
         compared = verify_words(self._room_conversation.identity.public, sender.identity)
         self._tell(f"Read these words to {sender.name} over the phone or face to face: {compared}")
         self._tell(

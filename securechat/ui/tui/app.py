@@ -27,6 +27,8 @@ from securechat.ui.tui.question import Question
 from securechat.ui.tui.scrollback import Entry, Scrollback
 from securechat.ui.tui.search import Search
 
+_SHOWS_MEMBERS = 100  # columns; below, F2 shows them
+
 
 @dataclass
 class Calls:
@@ -213,12 +215,11 @@ class ChatApp(App[None]):
         width, height = self.size
         unseen = self._log_view.unseen or self._missed
         self.query_one("#title", Static).update(panels.title(self._view, width, self.palette))
-        notes = f"{len(self._alarms)} !!" if self._alarms else ""
-        self.query_one("#status", Static).update(
-            panels.status(self._view, width, self.palette, unseen=unseen, notes=notes)
-        )
+        self.query_one("#status", Static).update(panels.status(self._view, width, self.palette, unseen=unseen))
         members = self.query_one("#members", Static)
-        members.display = width >= 80 if self._shows_members is None else self._shows_members and width >= NARROW
+        members.display = (
+            width >= _SHOWS_MEMBERS if self._shows_members is None else self._shows_members and width >= NARROW
+        )
         members.update(panels.members(self._view, height - 3, self.palette))
         banner = self.query_one("#banner", Static)
         banner.display = bool(self._alarms)

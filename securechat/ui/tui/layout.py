@@ -12,7 +12,7 @@ from securechat.client.conversation import Event, Kind, Sender, Unsent
 from securechat.text import legible, legible_line
 from securechat.ui.render import local_time
 from securechat.ui.tui.scrollback import Entry
-from securechat.ui.tui.wrapping import cut, pad_left, wrap
+from securechat.ui.tui.wrapping import cut, wrap
 
 NARROW: Final = 60  # columns; below, nicknames are not aligned
 _WIDE: Final = 100
@@ -50,7 +50,7 @@ class Columns(NamedTuple):
 def columns(width: int) -> Columns:
     """Return where things are in lines of ``width`` cells."""
     if width < NARROW:
-        return Columns(width, 0, min(7, width // 3))
+        return Columns(width, 0, min(8, width // 3))
     nick = 18 if width >= _WIDE else 13
     return Columns(width, nick, 8 + nick + 3)
 
@@ -118,7 +118,8 @@ def _lines(clock: int, mark: str, who: Piece, text: str, style: str, place: Colu
     sign = Piece(f"{mark} ", "sign")
     if not place.nick:
         return _narrow_lines(time, sign, who, text, style, place)
-    head: Line = (time, sign, Piece(pad_left(who.text, place.nick), who.style), Piece(f" {_BAR} ", "bar"))
+    filling = Piece(" " * (place.nick - cell_len(who.text)), "bar")
+    head: Line = (time, sign, filling, who, Piece(f" {_BAR} ", "bar"))
     indent: Line = (Piece(" " * (place.indent - 3), "bar"), Piece(f" {_BAR} ", "bar"))
     lines = wrap(text, place.width - place.indent)
     return [(*(indent if number else head), Piece(line, style)) for number, line in enumerate(lines)]

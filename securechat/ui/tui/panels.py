@@ -15,6 +15,7 @@ from securechat.ui.tui.wrapping import cut
 
 MEMBERS_WIDTH: Final = 22
 _VERIFIED: Final = "\N{CHECK MARK}"
+_NARROW: Final = 50  # columns
 _NOT_ENCRYPTED: Final = " NOT ENCRYPTED "
 
 
@@ -56,7 +57,7 @@ def title(view: View, width: int, palette: Palette) -> Text:
     return Text.assemble((f" {room} ", "bold"), lock, f" {here}", no_wrap=True, end="")
 
 
-def status(view: View, width: int, palette: Palette, *, unseen: int, notes: str = "") -> Text:
+def status(view: View, width: int, palette: Palette, *, unseen: int) -> Text:
     """Return the line above the input: connection, what is pending and unseen, the server.
 
     Args:
@@ -64,17 +65,14 @@ def status(view: View, width: int, palette: Palette, *, unseen: int, notes: str 
         width: In cells.
         palette: In which styles.
         unseen: How many messages are below what is seen, or came while nobody looked.
-        notes: What else is to be said.
     """
-    parts = [_connection(view, palette)]
+    parts = [_connection(view, palette, "retry" if width < _NARROW else "reconnecting")]
     if not view.is_encrypted:
         parts.insert(0, Text(_NOT_ENCRYPTED, palette.styles["alarm"]))
     if unseen:
         parts.append(Text(f"{unseen} new below \N{DOWNWARDS ARROW}", palette.styles["mark"]))
     if view.unsent:
         parts.append(Text(f"{len(view.unsent)} pending", palette.styles["mark"]))
-    if notes:
-        parts.append(Text(notes))
     line = Text(" ", no_wrap=True, end="").append_text(Text(" \N{MIDDLE DOT} ").join(parts))
     server = f" \N{MIDDLE DOT} {legible_line(view.server)}"
     if line.cell_len + cell_len(server) <= width:
@@ -83,13 +81,13 @@ def status(view: View, width: int, palette: Palette, *, unseen: int, notes: str 
     return line
 
 
-def _connection(view: View, palette: Palette) -> Text:
+def _connection(view: View, palette: Palette, what: str) -> Text:
     if view.is_connected:
         lag = "" if view.lag is None else f" {view.lag * 1000:.0f} ms"
         return Text(f"\N{BLACK CIRCLE} connected{lag}", palette.styles["sign"])
     if view.retry_in is None:
         return Text("\N{WHITE CIRCLE} lost, connecting", palette.styles["alarm"])
-    return Text(f"\N{WHITE CIRCLE} lost, reconnecting in {math.ceil(view.retry_in)} s", palette.styles["alarm"])
+    return Text(f"\N{WHITE CIRCLE} lost, {what} in {math.ceil(view.retry_in)} s", palette.styles["alarm"])
 
 
 def members(view: View, height: int, palette: Palette) -> Text:

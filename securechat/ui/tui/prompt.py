@@ -65,7 +65,12 @@ class Prompt(TextArea):
 
     def __init__(self, complete: Complete, question: Question) -> None:
         super().__init__(
-            compact=True, highlight_cursor_line=False, soft_wrap=True, show_line_numbers=False, tab_behavior="focus"
+            placeholder="Type a message, or /help",
+            compact=True,
+            highlight_cursor_line=False,
+            soft_wrap=True,
+            show_line_numbers=False,
+            tab_behavior="focus",
         )
         self._question = question
         self._complete = complete

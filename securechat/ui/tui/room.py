@@ -8,10 +8,10 @@ import trio
 from securechat import limits
 from securechat.client.clock import now_ms
 from securechat.client.conversation import Conversation, Event, Kind, Sender
+from securechat.ui import guest
 from securechat.ui.commands import Commands
 from securechat.ui.leaving import settle
 from securechat.ui.room_commands import RoomCommands, commands_for
-from securechat.ui.tui import guest
 from securechat.ui.tui.app import Calls, ChatApp
 from securechat.ui.tui.panels import View
 from securechat.ui.tui.screen_commands import ScreenCommands
@@ -111,6 +111,7 @@ class _Room:
     async def _greet(self) -> None:
         await self._conversation.wait_caught_up()
         await self._commands.greet()
+        self._app.tell("Type a message and press Enter. /help lists the commands, /keys the keys, Ctrl-D leaves.")
 
     async def _watch(self) -> None:
         """Look at the state of the connection now and then: not all of it is told by events."""

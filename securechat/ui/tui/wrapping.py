@@ -58,9 +58,3 @@ def cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - 1, 0)).rstrip(" ") + _CUT if width > 0 else ""
-
-
-def pad_left(text: str, width: int) -> str:
-    """Return text of exactly ``width`` cells, cut or with spaces before it."""
-    text = cut(text, width)
-    return " " * (width - cell_len(text)) + text

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 from outcome import Outcome
 
 from securechat import limits
+
+T = TypeVar("T")
 
 
 def run(main: Callable[..., Awaitable[object]], *arguments: object) -> object:
@@ -30,11 +32,11 @@ async def _host(main: Callable[..., Awaitable[object]], arguments: tuple[object,
     return await ended
 
 
-async def run_on_host(start: Callable[[], Coroutine[Any, Any, object]], stop: Callable[[], object]) -> None:
-    """Run a coroutine of the host from a trio task, and wait for its end.
+async def run_on_host(start: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], object]) -> T:
+    """Run a coroutine of the host from a trio task, and return what it does.
 
     Args:
-        start: Makes the coroutine.
+        start: Makes the coroutine. It must not raise KeyboardInterrupt or SystemExit: they would end the loop.
         stop: Asks it to end.
 
     Cancellation:
@@ -51,4 +53,4 @@ async def run_on_host(start: Callable[[], Coroutine[Any, Any, object]], stop: Ca
             stop()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.SCREEN_CLOSE_TIMEOUT):
                 await ended.wait()
-    task.result()
+    return task.result()
