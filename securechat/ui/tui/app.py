@@ -56,6 +56,9 @@ class ChatApp(App[None]):
     Attributes:
         log_of_room: What the screen has to show; ``changed`` says that there is more in it.
         failure: The error of our own that ended the screen.
+        is_dirty: Whether something is to be drawn soon.
+        prompt: Where people type.
+        search: What Ctrl-R does.
     """
 
     TITLE = "securechat"
@@ -100,15 +103,16 @@ class ChatApp(App[None]):
         self.theme = self.palette.theme.name
         self._view = view
         self._calls = calls
-        self._is_dirty = False
+        self.is_dirty = False
         self._is_asking_older = False
         self._shows_members: bool | None = None  # as there is room
-        self._alarms: list[str] = []
+        self._alarms = 0  # of which nobody has taken note
+        self._last_alarm = ""
         self._missed = 0  # messages that came while the terminal had no focus
         self._recent: deque[str] = deque(maxlen=limits.INPUT_HISTORY)
         self._log_view = LogView(self.log_of_room, self.palette, view.me)
         self._question = Question()
-        self._prompt = Prompt(self._complete, self._question)
+        self.prompt = Prompt(self._complete, self._question)
         self.search = Search(self.log_of_room, self._log_view, self._question)
 
     def compose(self) -> ComposeResult:
@@ -120,7 +124,7 @@ class ChatApp(App[None]):
         yield Static(id="banner")
         yield Static(id="status")
         yield self._question
-        yield self._prompt
+        yield self.prompt
 
     @property
     def title_of_terminal(self) -> str:
@@ -132,21 +136,28 @@ class ChatApp(App[None]):
         """Begin."""
         self._set_terminal_title(self.title_of_terminal)
         self.query_one("#banner").display = False
-        self._prompt.focus()
+        self.prompt.focus()
         self._refresh_panels()
 
     # What happens in the room; called from trio's side of the loop
 
     def add(self, entry: Entry) -> int:
         """Show one thing more, and return its number."""
+        forgotten = self.log_of_room.forgotten
         number = self.log_of_room.append(entry)
+        if self.log_of_room.forgotten != forgotten:
+            self.redraw()
         event = entry.event
-        if event.is_alarm:
-            self._alarms.append(legible_line(event.text))
+        self._note_alarm(event)
         if event.kind is Kind.MESSAGE and event.sender is not None and not event.is_backlog and not event.sender.is_me:
             self._note_message(event, event.sender.nick)
         self.changed()
         return number
+
+    def _note_alarm(self, event: Event) -> None:
+        if event.is_alarm:
+            self._alarms += 1
+            self._last_alarm = legible_line(event.text)
 
     def _note_message(self, event: Event, nick: str) -> None:
         if nick in self._recent:
@@ -173,6 +184,8 @@ class ChatApp(App[None]):
         self._is_asking_older = False
         if events_before:
             self.log_of_room.prepend(events_before)
+            for event in events_before:
+                self._note_alarm(event)
             self.redraw()
 
     def replace(self, number: int, entry: Entry) -> None:
@@ -188,15 +201,15 @@ class ChatApp(App[None]):
 
     def changed(self) -> None:
         """Draw again soon: what changes within a short time is drawn once."""
-        if not self._is_dirty:
-            self._is_dirty = True
+        if not self.is_dirty:
+            self.is_dirty = True
             asyncio.get_running_loop().call_later(limits.SCREEN_REFRESH, self.post_message, self.Changed())
 
     # Drawing
 
     def on_chat_app_changed(self) -> None:
         """Draw what changed."""
-        self._is_dirty = False
+        self.is_dirty = False
         self._log_view.show(self._pending(), self._view.me)
         self._refresh_panels()
 
@@ -222,10 +235,9 @@ class ChatApp(App[None]):
         )
         members.update(panels.members(self._view, height - 3, self.palette))
         banner = self.query_one("#banner", Static)
-        banner.display = bool(self._alarms)
-        if self._alarms:
-            more = f" ({len(self._alarms)} warnings)" if len(self._alarms) > 1 else ""
-            banner.update(Text(f"!! {self._alarms[-1]}{more} [Esc: seen; it stays in the log]"))
+        banner.display = self._alarms > 0
+        more = f" ({self._alarms} warnings)" if self._alarms > 1 else ""
+        banner.update(Text(f"!! {self._last_alarm}{more} [Esc: seen; it stays in the log]"))
 
     def on_resize(self) -> None:
         """Draw for another size."""
@@ -242,6 +254,7 @@ class ChatApp(App[None]):
 
     def on_prompt_entered(self, message: Prompt.Entered) -> None:
         """Run a line."""
+        self._set_terminal_title(self.title_of_terminal)
         self._log_view.to_end()
         self._calls.enter(message.text)
 
@@ -255,7 +268,7 @@ class ChatApp(App[None]):
                 "Send it in parts, or as a file: securechat send SERVER < FILE"
             )
             return
-        self._question.ask(f"Paste {lines} lines as one message? (y/n)", lambda: self._prompt.put(message.text))
+        self._question.ask(f"Paste {lines} lines as one message? (y/n)", lambda: self.prompt.put(message.text))
 
     def _complete(self, before: str) -> Completed:
         return complete(before, self._calls.commands, panels.nicks(self._view, self._recent))
@@ -266,8 +279,8 @@ class ChatApp(App[None]):
         """Clear the input; if it is empty, ask whether to leave; if that was asked, leave."""
         if self._question.is_open:
             self._question.take("ctrl+c")
-        elif self._prompt.text:
-            self._prompt.text = ""
+        elif self.prompt.text:
+            self.prompt.text = ""
         else:
             self.action_ask_to_leave()
 
@@ -277,8 +290,8 @@ class ChatApp(App[None]):
 
     def action_delete_or_leave(self) -> None:
         """Leave if nothing is typed, else delete a character."""
-        if self._prompt.text:
-            self._prompt.action_delete_right()
+        if self.prompt.text:
+            self.prompt.action_delete_right()
         else:
             self.exit()
 
@@ -316,7 +329,7 @@ class ChatApp(App[None]):
 
     def action_dismiss(self) -> None:
         """Take note of the alarms, and go to the end."""
-        self._alarms.clear()
+        self._alarms = 0
         self.action_to_end()
 
     def _set_terminal_title(self, text: str) -> None:

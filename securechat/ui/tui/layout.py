@@ -57,7 +57,7 @@ def columns(width: int) -> Columns:
 
 def shown_name(sender: Sender, width: int) -> str:
     """Return a name of at most ``width`` cells: the digits of the key are the last thing to be cut."""
-    name = legible_line(sender.name)
+    name = legible_line(sender.name) or "?"
     tail = name[-5:] if sender.name != sender.nick else ""
     return name if cell_len(name) <= width else cut(name.removesuffix(tail), width - len(tail)) + tail
 

@@ -162,6 +162,8 @@ class LogView(Widget):
             lines = layout.lay_out(entry, place, self._me.nick)
             if self._is_new_day(number):
                 lines = [layout.day_mark(entry.event.time - entry.event.clock_error, place.width), *lines]
+            if number == self._log.first and self._log.forgotten:
+                lines = [layout.rule(f"{self._log.forgotten} older lines are not kept here", place.width), *lines]
             self._wrapped[number] = lines
             if len(self._wrapped) > limits.SCREEN_WRAPPED:
                 self._wrapped.popitem(last=False)

@@ -31,6 +31,7 @@ class Prompt(TextArea):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         _bind("alt+enter,ctrl+j,shift+enter", "newline"),
+        _bind("home,ctrl+a", "line_start"),
         _bind("ctrl+k", "kill_to_end"),
         _bind("ctrl+u", "kill_to_start"),
         _bind("ctrl+w,alt+backspace,ctrl+backspace", "kill_word_left"),
@@ -125,6 +126,10 @@ class Prompt(TextArea):
     def action_newline(self) -> None:
         """Begin another line of the same message."""
         self.put("\n")
+
+    def action_line_start(self) -> None:
+        """Go to the first column, whatever stands there."""
+        self.move_cursor((self.cursor_location[0], 0))
 
     # The kill ring, of one place
 

@@ -145,4 +145,5 @@ class _Room:
         while True:
             await self._older.wait()
             self._older = trio.Event()
-            self._app.add_older(await self._conversation.load_older(limits.SCREEN_PAGE))
+            older = await self._conversation.load_older(limits.SCREEN_PAGE)
+            self._app.add_older([event for event in older if not self._commands.is_ignored(event)])

@@ -27,7 +27,7 @@ class Scrollback:
 
     Attributes:
         first: The number of the oldest entry that is kept.
-        forgotten: How many were dropped to keep the memory bounded.
+        forgotten: How many were dropped, to keep the memory bounded or because it was asked for.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,9 @@ class Scrollback:
 
     @property
     def has_room(self) -> bool:
-        """Whether older entries may be added."""
+        """Whether older entries may be added: nothing between them and what is kept was forgotten."""
+        if self.forgotten:
+            return False
         page = limits.SCREEN_PAGE
         return len(self._entries) + page < limits.SCREEN_ENTRIES and self._size < limits.SCREEN_CHARACTERS * 9 // 10
 
@@ -90,8 +92,10 @@ class Scrollback:
     def clear(self) -> None:
         """Forget all but the alarms, which stay."""
         end = self.end
+        self.forgotten += len(self._entries)
         self._entries = [entry for entry in self._entries if entry.event.is_alarm]
         self._size = sum(map(_size, self._entries))
+        self.forgotten -= len(self._entries)
         self.first = end - len(self._entries)
 
     def find(self, text: str, before: int) -> int | None:
