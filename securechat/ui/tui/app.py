@@ -1,10 +1,12 @@
 """The full screen: title, log, members, status, input. It knows nothing of trio: what is typed goes out by a call."""
 
 import asyncio
+import os
+import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -210,25 +212,21 @@ class ChatApp(App[None]):
     def on_chat_app_changed(self) -> None:
         """Draw what changed."""
         self.is_dirty = False
-        self._log_view.show(self._pending(), self._view.me)
+        self._log_view.show(self._pending().unsent, self._view.me)
         self._refresh_panels()
 
-    def _pending(self) -> tuple[Any, ...]:
-        """Return what is pending and not in the log already, where it comes a moment before it is acknowledged."""
-        taken = set()
-        for number in range(
-            max(self.log_of_room.first, self.log_of_room.end - 2 * limits.SEND_WINDOW), self.log_of_room.end
-        ):
-            event = self.log_of_room[number].event
-            if event.is_own:
-                taken.add((event.time, event.text))
-        return tuple(one for one in self._view.unsent if (one.time, one.text) not in taken)
+    def _pending(self) -> View:
+        """Return the state without messages that are in the log already, a moment before they are acknowledged."""
+        log = self.log_of_room
+        last = range(max(log.first, log.end - 2 * limits.SEND_WINDOW), log.end)
+        taken = {(event.time, event.text) for event in (log[number].event for number in last) if event.is_own}
+        return self._view._replace(unsent=tuple(m for m in self._view.unsent if (m.time, m.text) not in taken))
 
     def _refresh_panels(self) -> None:
         width, height = self.size
         unseen = self._log_view.unseen or self._missed
         self.query_one("#title", Static).update(panels.title(self._view, width, self.palette))
-        self.query_one("#status", Static).update(panels.status(self._view, width, self.palette, unseen=unseen))
+        self.query_one("#status", Static).update(panels.status(self._pending(), width, self.palette, unseen=unseen))
         members = self.query_one("#members", Static)
         members.display = (
             width >= _SHOWS_MEMBERS if self._shows_members is None else self._shows_members and width >= NARROW
@@ -316,6 +314,18 @@ class ChatApp(App[None]):
             self.search.take("ctrl+r")
         else:
             self.search.begin()
+
+    def action_suspend_process(self) -> None:
+        """Suspend, as the terminal would: the whole job, also a script that has started this program.
+
+        The terminal is given back first: the shell takes it as soon as its job stops.
+        """
+        if self._driver is None or not self._driver.can_suspend:
+            return
+        with self.suspend():
+            handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.killpg(os.getpgrp(), signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, handler)
 
     def action_redraw(self) -> None:
         """Draw everything anew."""

@@ -51,7 +51,11 @@ def title(view: View, width: int, palette: Palette) -> Text:
     if not view.is_encrypted:
         lock = Text(_NOT_ENCRYPTED, palette.styles["alarm"])
     here = f"{len(view.present) + 1} here"
-    if width >= _NARROW and view.is_encrypted and (verified := sum(present.sender.verified for present in view.present)):
+    if (
+        width >= _NARROW
+        and view.is_encrypted
+        and (verified := sum(present.sender.verified for present in view.present))
+    ):
         here += f", {verified} {_VERIFIED} verified"
     room = cut(legible_line(view.room), width - cell_len(lock.plain) - cell_len(here) - 4)
     return Text.assemble((f" {room} ", "bold"), lock, f" {here}", no_wrap=True, end="")

@@ -8,7 +8,7 @@ import trio
 from securechat import limits
 from securechat.client.clock import now_ms
 from securechat.client.conversation import Conversation, Event, Kind, Sender
-from securechat.ui import guest
+from securechat.ui import guest, terminal
 from securechat.ui.commands import Commands
 from securechat.ui.leaving import settle
 from securechat.ui.room_commands import RoomCommands, commands_for
@@ -16,6 +16,8 @@ from securechat.ui.tui.app import Calls, ChatApp
 from securechat.ui.tui.panels import View
 from securechat.ui.tui.screen_commands import ScreenCommands
 from securechat.ui.tui.scrollback import Entry
+
+_HUNG_UP = 129  # as of a program that SIGHUP has ended
 
 Opener = Callable[[], AbstractAsyncContextManager[Conversation]]
 
@@ -114,8 +116,14 @@ class _Room:
         self._app.tell("Type a message and press Enter. /help lists the commands, /keys the keys, Ctrl-D leaves.")
 
     async def _watch(self) -> None:
-        """Look at the state of the connection now and then: not all of it is told by events."""
+        """Look at the state of the connection now and then: not all of it is told by events.
+
+        Raises:
+            SystemExit: The terminal is gone.
+        """
         while True:
+            if terminal.is_gone():
+                raise SystemExit(_HUNG_UP)
             self._look()
             await trio.sleep(limits.SCREEN_TICK)
 
