@@ -1,16 +1,13 @@
 """The full screen: title, log, members, status, input. It knows nothing of trio: what is typed goes out by a call."""
 
 import asyncio
-import os
-import signal
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import partial
 
 from rich.text import Text
-from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
+from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Static
@@ -24,10 +21,11 @@ from securechat.ui.tui.completion import Completed, complete
 from securechat.ui.tui.layout import NARROW, mentions
 from securechat.ui.tui.log_view import LogView
 from securechat.ui.tui.panels import View
-from securechat.ui.tui.prompt import Prompt
+from securechat.ui.tui.prompt import Prompt, Uses
 from securechat.ui.tui.question import Question
 from securechat.ui.tui.scrollback import Entry, Scrollback
 from securechat.ui.tui.search import Search
+from securechat.ui.tui.terminal_app import TerminalApp
 
 _SHOWS_MEMBERS = 100  # columns; below, F2 shows them
 
@@ -47,7 +45,7 @@ class Calls:
     commands: list[str] = field(default_factory=list)
 
 
-class ChatApp(App[None]):
+class ChatApp(TerminalApp):
     """One room on the full screen.
 
     Args:
@@ -57,15 +55,11 @@ class ChatApp(App[None]):
 
     Attributes:
         log_of_room: What the screen has to show; ``changed`` says that there is more in it.
-        failure: The error of our own that ended the screen.
         is_dirty: Whether something is to be drawn soon.
         prompt: Where people type.
         search: What Ctrl-R does.
     """
 
-    TITLE = "securechat"
-    ENABLE_COMMAND_PALETTE = False
-    ALLOW_SELECT = False
     CSS = f"""
     Screen {{ layout: vertical; }}
     #title {{ height: 1; background: $panel; }}
@@ -77,20 +71,6 @@ class ChatApp(App[None]):
     Question {{ height: auto; max-height: 3; padding: 0 1; background: $warning; color: $background; }}
     Prompt {{ height: auto; max-height: {limits.INPUT_ROWS}; min-height: 1; border: none; padding: 0 1; }}
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "clear_or_leave", show=False, priority=True),
-        Binding("ctrl+q", "ask_to_leave", show=False, priority=True),
-        Binding("ctrl+d", "delete_or_leave", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", show=False, priority=True),
-        Binding("ctrl+l", "redraw", show=False, priority=True),
-        Binding("ctrl+r", "search", show=False, priority=True),
-        Binding("pageup", "page(-1)", show=False, priority=True),
-        Binding("pagedown", "page(1)", show=False, priority=True),
-        Binding("ctrl+home,alt+less_than_sign", "to_start", show=False, priority=True),
-        Binding("ctrl+end,alt+greater_than_sign", "to_end", show=False, priority=True),
-        Binding("f2", "toggle_members", show=False, priority=True),
-        Binding("escape", "dismiss", show=False),
-    ]
 
     class Changed(Message):
         """There is something else to show."""
@@ -98,7 +78,6 @@ class ChatApp(App[None]):
     def __init__(self, view: View, calls: Calls, theme_name: str = themes.DEFAULT) -> None:
         super().__init__()
         self.log_of_room = Scrollback()
-        self.failure: Exception | None = None
         self.palette = themes.PALETTES[theme_name]
         for palette in themes.PALETTES.values():
             self.register_theme(palette.theme)
@@ -114,7 +93,7 @@ class ChatApp(App[None]):
         self._recent: deque[str] = deque(maxlen=limits.INPUT_HISTORY)
         self._log_view = LogView(self.log_of_room, self.palette, view.me)
         self._question = Question()
-        self.prompt = Prompt(self._complete, self._question)
+        self.prompt = Prompt(Uses(self._enter, self._paste, self._complete, self._keys()), self._question)
         self.search = Search(self.log_of_room, self._log_view, self._question)
 
     def compose(self) -> ComposeResult:
@@ -136,7 +115,7 @@ class ChatApp(App[None]):
 
     def on_mount(self) -> None:
         """Begin."""
-        self._set_terminal_title(self.title_of_terminal)
+        self.set_terminal_title(self.title_of_terminal)
         self.query_one("#banner").display = False
         self.prompt.focus()
         self._refresh_panels()
@@ -169,7 +148,7 @@ class ChatApp(App[None]):
             self._missed += 1
         if mentions(event.text, self._view.me.nick):
             self.bell()
-            self._set_terminal_title(f"! {legible_line(event.sender.name if event.sender else nick)}")
+            self.set_terminal_title(f"! {legible_line(event.sender.name if event.sender else nick)}")
 
     def tell(self, text: str) -> None:
         """Show a notice of the screen itself."""
@@ -250,28 +229,43 @@ class ChatApp(App[None]):
 
     # Typing
 
-    def on_prompt_entered(self, message: Prompt.Entered) -> None:
-        """Run a line."""
-        self._set_terminal_title(self.title_of_terminal)
+    def _enter(self, text: str) -> None:
+        self.set_terminal_title(self.title_of_terminal)
         self._log_view.to_end()
-        self._calls.enter(message.text)
+        self._calls.enter(text)
 
-    def on_prompt_pasted(self, message: Prompt.Pasted) -> None:
-        """Ask about a long paste."""
-        lines = message.text.count("\n") + 1
-        size = len(message.text.encode())
+    def _paste(self, text: str) -> None:
+        lines = text.count("\n") + 1
+        size = len(text.encode())
         if size > limits.TEXT_BYTES:
             self.tell(
                 f"What you pasted has {size} bytes, a message at most {limits.TEXT_BYTES}: it was not taken. "
                 "Send it in parts, or as a file: securechat send SERVER < FILE"
             )
-            return
-        self._question.ask(f"Paste {lines} lines as one message? (y/n)", lambda: self.prompt.put(message.text))
+        else:
+            self._question.ask(f"Paste {lines} lines as one message? (y/n)", lambda: self.prompt.put(text))
 
     def _complete(self, before: str) -> Completed:
         return complete(before, self._calls.commands, panels.nicks(self._view, self._recent))
 
     # Keys
+
+    def _keys(self) -> dict[str, Callable[[], None]]:
+        return {
+            "ctrl+c": self.action_clear_or_leave,
+            "ctrl+d": self.action_delete_or_leave,
+            "ctrl+z": self.suspend_job,
+            "ctrl+l": self.action_redraw,
+            "ctrl+r": self.action_search,
+            "pageup": partial(self.action_page, -1),
+            "pagedown": partial(self.action_page, 1),
+            "ctrl+home": self.action_to_start,
+            "alt+less_than_sign": self.action_to_start,
+            "ctrl+end": self.action_to_end,
+            "alt+greater_than_sign": self.action_to_end,
+            "f2": self.action_toggle_members,
+            "escape": self.action_dismiss,
+        }
 
     def action_clear_or_leave(self) -> None:
         """Clear the input; if it is empty, ask whether to leave; if that was asked, leave."""
@@ -288,7 +282,9 @@ class ChatApp(App[None]):
 
     def action_delete_or_leave(self) -> None:
         """Leave if nothing is typed, else delete a character."""
-        if self.prompt.text:
+        if self._question.is_open:
+            self._question.take("ctrl+d")
+        elif self.prompt.text:
             self.prompt.action_delete_right()
         else:
             self.exit()
@@ -315,18 +311,6 @@ class ChatApp(App[None]):
         else:
             self.search.begin()
 
-    def action_suspend_process(self) -> None:
-        """Suspend, as the terminal would: the whole job, also a script that has started this program.
-
-        The terminal is given back first: the shell takes it as soon as its job stops.
-        """
-        if self._driver is None or not self._driver.can_suspend:
-            return
-        with self.suspend():
-            handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-            os.killpg(os.getpgrp(), signal.SIGTSTP)
-            signal.signal(signal.SIGTSTP, handler)
-
     def action_redraw(self) -> None:
         """Draw everything anew."""
         self.refresh(layout=True)
@@ -338,40 +322,20 @@ class ChatApp(App[None]):
         self._refresh_panels()
 
     def action_dismiss(self) -> None:
-        """Take note of the alarms, and go to the end."""
+        """Take note of the alarms, and go to the end; of an open question, it is the answer."""
+        if self._question.is_open:
+            self._question.take("escape")
+            return
         self._alarms = 0
         self.action_to_end()
-
-    def _set_terminal_title(self, text: str) -> None:
-        """Set the title of the terminal's window, which textual has no call for."""
-        if self._driver is not None and not self.is_headless:
-            self._driver.write(f"\x1b]2;{text}\x07")
 
     def on_app_focus(self) -> None:
         """Note that somebody looks."""
         self._missed = 0
-        self._set_terminal_title(self.title_of_terminal)
+        self.set_terminal_title(self.title_of_terminal)
         self._refresh_panels()
 
-    # The end
-
-    def _handle_exception(self, error: Exception) -> None:
-        """Leave without textual's own report, which shows the values of variables: messages may be among them."""
-        self.failure = self.failure or error
-        super()._handle_exception(error)
-        self._exit_renderables.clear()
-
-    async def run_to_end(self) -> None:
-        """Run until somebody leaves.
-
-        Raises:
-            Exception: The screen failed; the terminal is as it was before.
-        """
-        await self.run_async()
-        if self.failure is not None:
-            raise self.failure
-
-    def on_log_view_reached_top(self) -> None:
+    def on_log_view_nears_top(self) -> None:
         """Load what was before."""
         if not self._is_asking_older and self.log_of_room.has_room:
             self._is_asking_older = True

@@ -22,6 +22,7 @@ from securechat.ui.tui.scrollback import Scrollback
 from securechat.ui.tui.themes import Palette
 
 _WHEEL: Final = 3  # lines
+_AHEAD: Final = 3  # screens: nobody is to wait for what is above
 
 
 class LogView(Widget):
@@ -33,8 +34,8 @@ class LogView(Widget):
         me: Who this member is.
     """
 
-    class ReachedTop(Message):
-        """The oldest entry is on the screen, and somebody wants to see more."""
+    class NearsTop(Message):
+        """Somebody goes up, and will soon be at the oldest entry."""
 
     def __init__(self, scrollback: Scrollback, palette: Palette, me: Sender) -> None:
         super().__init__()
@@ -91,8 +92,8 @@ class LogView(Widget):
         lacking = self.size.height - len(self._rows_above(*self._place))
         if lacking > 0:
             self._place = self._moved(self._place, lacking)
-            if lines < 0:
-                self.post_message(self.ReachedTop())
+        if lines < 0 and self._place[0] - self._log.first < _AHEAD * self.size.height:
+            self.post_message(self.NearsTop())
         if self._place >= self._last():
             self._place = None
         self.redraw()

@@ -1,12 +1,11 @@
 """The input: one to five lines, the keys of Emacs and readline, a history, completion, and questions."""
 
 from collections import deque
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from textual import events
-from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widgets import TextArea
 
 from securechat import limits
@@ -14,57 +13,61 @@ from securechat.text import sanitise
 from securechat.ui.tui.completion import Completed
 from securechat.ui.tui.question import Question
 
-Complete = Callable[[str], Completed]
+_ACTIONS: Final = {
+    "newline": "alt+enter ctrl+j shift+enter",
+    "line_start": "home ctrl+a",
+    "cursor_line_end": "end ctrl+e",
+    "cursor_left": "left ctrl+b",
+    "cursor_right": "right ctrl+f",
+    "cursor_word_left": "alt+b ctrl+left alt+left",
+    "cursor_word_right": "alt+f ctrl+right alt+right",
+    "delete_left": "backspace ctrl+h",
+    "delete_right": "delete",
+    "kill_to_end": "ctrl+k",
+    "kill_to_start": "ctrl+u",
+    "kill_word_left": "ctrl+w alt+backspace ctrl+backspace",
+    "kill_word_right": "alt+d alt+delete",
+    "yank": "ctrl+y",
+    "undo": "ctrl+underscore",
+    "up_or_older": "up",
+    "down_or_newer": "down",
+    "older": "ctrl+p",
+    "newer": "ctrl+n",
+    "complete": "tab",
+    "enter": "enter",
+}
+_KEYS: Final = {key: f"action_{action}" for action, keys in _ACTIONS.items() for key in keys.split()}
 
 
-def _bind(keys: str, action: str) -> Binding:
-    return Binding(keys, action, show=False)
+@dataclass
+class Uses:
+    """What the input is for.
+
+    Attributes:
+        enter: Takes a text that was entered.
+        paste: Takes many lines that were pasted: they are not in the input before that was confirmed.
+        complete: Says what the text before the cursor may become.
+        keys: What other keys do.
+    """
+
+    enter: Callable[[str], None]
+    paste: Callable[[str], None]
+    complete: Callable[[str], Completed]
+    keys: Mapping[str, Callable[[], None]]
 
 
 class Prompt(TextArea):
     """Takes what a person types.
 
+    All keys are obeyed here, one after the other. Textual's bindings are looked up elsewhere, before or after the
+    characters that were typed with them: on a slow line "hello", Enter, Ctrl-D would leave with nothing said.
+
     Args:
-        complete: Says what the text before the cursor may become.
+        uses: What it is for.
         question: Takes the keys while it is open.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        _bind("alt+enter,ctrl+j,shift+enter", "newline"),
-        _bind("home,ctrl+a", "line_start"),
-        _bind("ctrl+k", "kill_to_end"),
-        _bind("ctrl+u", "kill_to_start"),
-        _bind("ctrl+w,alt+backspace,ctrl+backspace", "kill_word_left"),
-        _bind("alt+d,alt+delete", "kill_word_right"),
-        _bind("ctrl+y", "yank"),
-        _bind("ctrl+b", "cursor_left"),
-        _bind("ctrl+f", "cursor_right"),
-        _bind("alt+b,ctrl+left", "cursor_word_left"),
-        _bind("alt+f,ctrl+right", "cursor_word_right"),
-        _bind("ctrl+h", "delete_left"),
-        _bind("ctrl+underscore,ctrl+slash", "undo"),
-        _bind("up", "up_or_older"),
-        _bind("down", "down_or_newer"),
-        _bind("ctrl+p", "older"),
-        _bind("ctrl+n", "newer"),
-        _bind("tab", "complete"),
-    ]
-
-    class Entered(Message):
-        """A line was entered."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    class Pasted(Message):
-        """Many lines were pasted: they are not in the input before that was confirmed."""
-
-        def __init__(self, text: str) -> None:
-            super().__init__()
-            self.text = text
-
-    def __init__(self, complete: Complete, question: Question) -> None:
+    def __init__(self, uses: Uses, question: Question) -> None:
         super().__init__(
             placeholder="Type a message, or /help",
             compact=True,
@@ -73,8 +76,8 @@ class Prompt(TextArea):
             show_line_numbers=False,
             tab_behavior="focus",
         )
+        self._uses = uses
         self._question = question
-        self._complete = complete
         self._completed: Completed | None = None
         self._chosen = 0
         self._killed = ""
@@ -85,17 +88,20 @@ class Prompt(TextArea):
     # Keys
 
     async def _on_key(self, event: events.Key) -> None:
-        if self._question.is_open:
-            event.stop()
-            event.prevent_default()
-            self._question.take(event.character if event.is_printable and event.character else event.key)
-            return
-        if event.key != "tab":
+        character = event.character if event.is_printable and event.character else ""
+        if event.key not in _KEYS and event.key not in self._uses.keys and not self._question.is_open:
             self._completed = None
-        if event.key == "enter":
-            event.stop()
-            event.prevent_default()
-            self._enter()
+            return  # a character: it is put in by the class above
+        event.stop()
+        event.prevent_default()
+        if event.key in self._uses.keys:
+            self._uses.keys[event.key]()
+        elif self._question.is_open:
+            self._question.take(character or event.key)
+        else:
+            if event.key != "tab":
+                self._completed = None
+            getattr(self, _KEYS[event.key])()
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.stop()
@@ -104,7 +110,7 @@ class Prompt(TextArea):
         if self._question.is_open:
             return
         if text.rstrip("\n").count("\n") + 1 > limits.PASTED_LINES:
-            self.post_message(self.Pasted(text.rstrip("\n")))
+            self._uses.paste(text.rstrip("\n"))
         else:
             self.put(text)
 
@@ -113,7 +119,8 @@ class Prompt(TextArea):
         self.replace(text, *self.selection, maintain_selection_offset=False)
         self._completed = None
 
-    def _enter(self) -> None:
+    def action_enter(self) -> None:
+        """Enter what is typed, unless that is nothing."""
         text = self.text.rstrip("\n")
         if not text.strip():
             return
@@ -121,7 +128,7 @@ class Prompt(TextArea):
             self._history.append(text)
         self._at = 0
         self.text = ""
-        self.post_message(self.Entered(text))
+        self._uses.enter(text)
 
     def action_newline(self) -> None:
         """Begin another line of the same message."""
@@ -205,7 +212,7 @@ class Prompt(TextArea):
         row, column = self.cursor_location
         line = self.document.get_line(row)
         if self._completed is None:
-            self._completed, self._chosen = self._complete(line[:column]), 0
+            self._completed, self._chosen = self._uses.complete(line[:column]), 0
         else:
             self._chosen += 1
         if self._completed.candidates:

@@ -1,7 +1,7 @@
 """The trio side of the full screen: a conversation is shown, and what is typed there is run."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 
 import trio
 
@@ -84,6 +84,7 @@ class _Room:
             nursery.start_soon(self._watch)
             await guest.run_on_host(self._app.run_to_end, self._app.exit)
             nursery.cancel_scope.cancel()
+        await self._run_rest()
 
     # From the room to the screen
 
@@ -145,6 +146,12 @@ class _Room:
         async for line in self._typed:
             await self._commands.run(line)
             self._look()
+
+    async def _run_rest(self) -> None:
+        """Run what was entered just before the person left."""
+        with suppress(trio.WouldBlock):
+            while True:
+                await self._commands.run(self._typed.receive_nowait())
 
     def _want_older(self) -> None:
         self._older.set()
