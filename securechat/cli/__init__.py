@@ -5,7 +5,9 @@ Modules that take long to import are imported when a command runs: help and vers
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import click
 
@@ -13,6 +15,7 @@ from securechat.cli.group import main
 from securechat.errors import SecurechatError
 
 _INTERRUPTED = 130
+_HERE = Path(__file__).parents[1]
 _NAME = "securechat"
 _COMPLETION = "_SECURECHAT_COMPLETE"  # set by the shell functions that it prints for bash, zsh and fish
 
@@ -56,6 +59,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def _place(error: BaseException) -> str:
+    """Say where in this program an error came up: no text and no value of anything is in that."""
+    frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(path, line) for path, line in frames if _HERE in path.parents]
+    return f" in {own[-1][0].relative_to(_HERE)}, line {own[-1][1]}" if own else ""
+
+
 def _explain(error: BaseException) -> int:
     """Say what went wrong, in one sentence and the next step, and return the exit code."""
     leaves = list(_leaves(error))
@@ -74,7 +84,8 @@ def _explain(error: BaseException) -> int:
         return known[0].exit_code
     names = ", ".join(type(leaf).__name__ for leaf in leaves)
     click.echo(
-        f"securechat: an internal error ({names}). Run it again with --debug and report what it prints.",
+        f"securechat: an internal error ({names}){_place(leaves[0])}. "
+        "Run it again with --debug and report what it prints.",
         err=True,
     )
     return 1

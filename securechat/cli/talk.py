@@ -37,6 +37,8 @@ def on_screen(run: Run, theme: str) -> None:
     """Talk on the full screen."""
 
     async def main(make: "Make") -> None:
+        sys.stderr.write("Opening the room ...\n")
+        sys.stderr.flush()
         await _load("securechat.ui.tui.room")
         from securechat.ui.tui import room
 

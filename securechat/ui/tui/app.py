@@ -1,7 +1,6 @@
 """The full screen: title, log, members, status, input. It knows nothing of trio: what is typed goes out by a call."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +16,9 @@ from securechat.client.clock import now_ms
 from securechat.client.conversation import Event, Kind
 from securechat.text import legible_line
 from securechat.ui.tui import panels, themes
+from securechat.ui.tui.attention import Attention
 from securechat.ui.tui.completion import Completed, complete
-from securechat.ui.tui.layout import NARROW, mentions
+from securechat.ui.tui.layout import NARROW
 from securechat.ui.tui.log_view import LogView
 from securechat.ui.tui.panels import View
 from securechat.ui.tui.prompt import Prompt, Uses
@@ -87,10 +87,7 @@ class ChatApp(TerminalApp):
         self.is_dirty = False
         self._is_asking_older = False
         self._shows_members: bool | None = None  # as there is room
-        self._alarms = 0  # of which nobody has taken note
-        self._last_alarm = ""
-        self._missed = 0  # messages that came while the terminal had no focus
-        self._recent: deque[str] = deque(maxlen=limits.INPUT_HISTORY)
+        self._attention = Attention()
         self._log_view = LogView(self.log_of_room, self.palette, view.me)
         self._question = Question()
         self.prompt = Prompt(Uses(self._enter, self._paste, self._complete, self._keys()), self._question)
@@ -128,27 +125,11 @@ class ChatApp(TerminalApp):
         number = self.log_of_room.append(entry)
         if self.log_of_room.forgotten != forgotten:
             self.redraw()
-        event = entry.event
-        self._note_alarm(event)
-        if event.kind is Kind.MESSAGE and event.sender is not None and not event.is_backlog and not event.sender.is_me:
-            self._note_message(event, event.sender.nick)
+        if self._attention.note(entry.event, self._view.me.nick, is_looked_at=self.app_focus):
+            self.bell()
+            self.set_terminal_title(f"! {self.title_of_terminal}")
         self.changed()
         return number
-
-    def _note_alarm(self, event: Event) -> None:
-        if event.is_alarm:
-            self._alarms += 1
-            self._last_alarm = legible_line(event.text)
-
-    def _note_message(self, event: Event, nick: str) -> None:
-        if nick in self._recent:
-            self._recent.remove(nick)
-        self._recent.append(nick)
-        if not self.app_focus:
-            self._missed += 1
-        if mentions(event.text, self._view.me.nick):
-            self.bell()
-            self.set_terminal_title(f"! {legible_line(event.sender.name if event.sender else nick)}")
 
     def tell(self, text: str) -> None:
         """Show a notice of the screen itself."""
@@ -166,7 +147,7 @@ class ChatApp(TerminalApp):
         if events_before:
             self.log_of_room.prepend(events_before)
             for event in events_before:
-                self._note_alarm(event)
+                self._attention.note_alarm(event)
             self.redraw()
 
     def replace(self, number: int, entry: Entry) -> None:
@@ -203,18 +184,19 @@ class ChatApp(TerminalApp):
 
     def _refresh_panels(self) -> None:
         width, height = self.size
-        unseen = self._log_view.unseen or self._missed
         self.query_one("#title", Static).update(panels.title(self._view, width, self.palette))
-        self.query_one("#status", Static).update(panels.status(self._pending(), width, self.palette, unseen=unseen))
+        state = panels.status(
+            self._pending(), width, self.palette, below=self._log_view.unseen, missed=self._attention.missed
+        )
+        self.query_one("#status", Static).update(state)
         members = self.query_one("#members", Static)
         members.display = (
             width >= _SHOWS_MEMBERS if self._shows_members is None else self._shows_members and width >= NARROW
         )
         members.update(panels.members(self._view, height - 3, self.palette))
         banner = self.query_one("#banner", Static)
-        banner.display = self._alarms > 0
-        more = f" ({self._alarms} warnings)" if self._alarms > 1 else ""
-        banner.update(Text(f"!! {self._last_alarm}{more} [Esc: seen; it stays in the log]"))
+        banner.display = self._attention.alarms > 0
+        banner.update(Text(self._attention.banner))
 
     def on_resize(self) -> None:
         """Draw for another size."""
@@ -246,7 +228,7 @@ class ChatApp(TerminalApp):
             self._question.ask(f"Paste {lines} lines as one message? (y/n)", lambda: self.prompt.put(text))
 
     def _complete(self, before: str) -> Completed:
-        return complete(before, self._calls.commands, panels.nicks(self._view, self._recent))
+        return complete(before, self._calls.commands, panels.nicks(self._view, self._attention.speakers))
 
     # Keys
 
@@ -257,12 +239,12 @@ class ChatApp(TerminalApp):
             "ctrl+z": self.suspend_job,
             "ctrl+l": self.action_redraw,
             "ctrl+r": self.action_search,
-            "pageup": partial(self.action_page, -1),
-            "pagedown": partial(self.action_page, 1),
-            "ctrl+home": self.action_to_start,
-            "alt+less_than_sign": self.action_to_start,
-            "ctrl+end": self.action_to_end,
-            "alt+greater_than_sign": self.action_to_end,
+            "pageup": partial(self._log_view.page, -1),
+            "pagedown": partial(self._log_view.page, 1),
+            "ctrl+home": self._log_view.to_start,
+            "alt+less_than_sign": self._log_view.to_start,
+            "ctrl+end": self._log_view.to_end,
+            "alt+greater_than_sign": self._log_view.to_end,
             "f2": self.action_toggle_members,
             "escape": self.action_dismiss,
         }
@@ -289,21 +271,6 @@ class ChatApp(TerminalApp):
         else:
             self.exit()
 
-    def action_page(self, direction: int) -> None:
-        """Turn a page of the log."""
-        self._log_view.page(direction)
-        self._refresh_panels()
-
-    def action_to_start(self) -> None:
-        """Go to what is loaded first."""
-        self._log_view.to_start()
-        self._refresh_panels()
-
-    def action_to_end(self) -> None:
-        """Go to what came last."""
-        self._log_view.to_end()
-        self._refresh_panels()
-
     def action_search(self) -> None:
         """Search upwards, or go on with it."""
         if self.search.is_open:
@@ -326,13 +293,17 @@ class ChatApp(TerminalApp):
         if self._question.is_open:
             self._question.take("escape")
             return
-        self._alarms = 0
-        self.action_to_end()
+        self._attention.alarms = 0
+        self._log_view.to_end()
 
     def on_app_focus(self) -> None:
         """Note that somebody looks."""
-        self._missed = 0
+        self._attention.missed = 0
         self.set_terminal_title(self.title_of_terminal)
+        self._refresh_panels()
+
+    def on_log_view_moved(self) -> None:
+        """Tell how much is below."""
         self._refresh_panels()
 
     def on_log_view_nears_top(self) -> None:

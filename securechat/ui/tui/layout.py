@@ -138,7 +138,7 @@ def rule(text: str, width: int, style: str = "mark") -> Line:
     """Return a line across, with a text in it."""
     text = cut(f"-- {text} --", width)
     left = (width - cell_len(text)) // 2
-    return (Piece(" " * left + text, style),)
+    return (Piece(" " * left, "bar"), Piece(text, style))
 
 
 def day_mark(clock: int, width: int) -> Line:

@@ -37,6 +37,9 @@ class LogView(Widget):
     class NearsTop(Message):
         """Somebody goes up, and will soon be at the oldest entry."""
 
+    class Moved(Message):
+        """Another part of the log is seen."""
+
     def __init__(self, scrollback: Scrollback, palette: Palette, me: Sender) -> None:
         super().__init__()
         self._log = scrollback
@@ -97,6 +100,7 @@ class LogView(Widget):
         if self._place >= self._last():
             self._place = None
         self.redraw()
+        self.post_message(self.Moved())
 
     def _moved(self, place: tuple[int, int], lines: int) -> tuple[int, int]:
         """Return the place so many lines below another one, or above if negative."""
@@ -118,6 +122,7 @@ class LogView(Widget):
         self._place = None
         self._found = None
         self.redraw()
+        self.post_message(self.Moved())
 
     def to_start(self) -> None:
         """Show the first line."""

@@ -50,31 +50,36 @@ def title(view: View, width: int, palette: Palette) -> Text:
     lock = Text(" encrypted ", palette.styles["sign"])
     if not view.is_encrypted:
         lock = Text(_NOT_ENCRYPTED, palette.styles["alarm"])
-    here = f"{len(view.present) + 1} here"
-    if (
-        width >= _NARROW
-        and view.is_encrypted
-        and (verified := sum(present.sender.verified for present in view.present))
-    ):
+    people = _others(view)
+    here = f"{len(people) + 1} here"
+    if width >= _NARROW and view.is_encrypted and (verified := sum(sender.verified for sender in people)):
         here += f", {verified} {_VERIFIED} verified"
     room = cut(legible_line(view.room), width - cell_len(lock.plain) - cell_len(here) - 4)
     return Text.assemble((f" {room} ", "bold"), lock, f" {here}", no_wrap=True, end="")
 
 
-def status(view: View, width: int, palette: Palette, *, unseen: int) -> Text:
+def _others(view: View) -> list[Sender]:
+    """Return who else is here: each key once, or each name as often as it is here where nobody has a key."""
+    senders = [present.sender for present in view.present]
+    return [sender for sender in set(senders) if not sender.is_me] if view.is_encrypted else senders
+
+
+def status(view: View, width: int, palette: Palette, *, below: int, missed: int) -> Text:
     """Return the line above the input: connection, what is pending and unseen, the server.
 
     Args:
         view: The state.
         width: In cells.
         palette: In which styles.
-        unseen: How many messages are below what is seen, or came while nobody looked.
+        below: How many messages are below what is seen.
+        missed: How many came while nobody looked.
     """
     parts = [_connection(view, palette, "retry" if width < _NARROW else "reconnecting")]
     if not view.is_encrypted:
         parts.insert(0, Text(_NOT_ENCRYPTED, palette.styles["alarm"]))
-    if unseen:
-        parts.append(Text(f"{unseen} new below \N{DOWNWARDS ARROW}", palette.styles["mark"]))
+    if below or missed:
+        news = f"{below} new below \N{DOWNWARDS ARROW}" if below else f"{missed} new"
+        parts.append(Text(news, palette.styles["mark"]))
     if view.unsent:
         parts.append(Text(f"{len(view.unsent)} pending", palette.styles["mark"]))
     line = Text(" ", no_wrap=True, end="").append_text(Text(" \N{MIDDLE DOT} ").join(parts))
