@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
+from textual.geometry import Size
 from textual.message import Message
 from textual.widgets import Static
 
@@ -182,8 +184,8 @@ class ChatApp(TerminalApp):
         taken = {(event.time, event.text) for event in (log[number].event for number in last) if event.is_own}
         return self._view._replace(unsent=tuple(m for m in self._view.unsent if (m.time, m.text) not in taken))
 
-    def _refresh_panels(self) -> None:
-        width, height = self.size
+    def _refresh_panels(self, size: Size | None = None) -> None:
+        width, height = size or self.size
         self.query_one("#title", Static).update(panels.title(self._view, width, self.palette))
         state = panels.status(
             self._pending(), width, self.palette, below=self._log_view.unseen, missed=self._attention.missed
@@ -198,9 +200,9 @@ class ChatApp(TerminalApp):
         banner.display = self._attention.alarms > 0
         banner.update(Text(self._attention.banner))
 
-    def on_resize(self) -> None:
-        """Draw for another size."""
-        self._refresh_panels()
+    def on_resize(self, event: events.Resize) -> None:
+        """Draw for another size, which the event knows before the app does."""
+        self._refresh_panels(event.size)
 
     def use_theme(self, name: str) -> None:
         """Take another theme."""

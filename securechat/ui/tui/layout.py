@@ -130,7 +130,7 @@ def _narrow_lines(time: Piece, sign: Piece, who: Piece, text: str, style: str, p
     head: Line = (time, sign, who, Piece(f" {_BAR} ", "bar"))
     room = place.width - sum(cell_len(piece.text) for piece in head)
     first, *rest = wrap(text, place.width - place.indent, room)
-    indent = Piece(" " * place.indent, "bar")
+    indent = Piece(" " * (place.indent - 2) + f"{_BAR} ", "bar")  # so that no text looks like a line of its own
     return [(*head, Piece(first, style)), *((indent, Piece(line, style)) for line in rest)]
 
 

@@ -48,6 +48,7 @@ class LogView(Widget):
         self._pending: Sequence[Unsent] = ()
         self._place: tuple[int, int] | None = None  # None: the end
         self._found: int | None = None
+        self._columns = layout.columns(0)
         self._wrapped: OrderedDict[int, list[Line]] = OrderedDict()
         self._strips: list[Strip] = []
         self._is_stale = True
@@ -160,6 +161,9 @@ class LogView(Widget):
     def _lines(self, number: int) -> list[Line]:
         """Return the lines of an entry, or of a message that is pending."""
         place = layout.columns(self.size.width)
+        if place != self._columns:
+            self._columns = place
+            self._wrapped.clear()
         if number >= self._log.end:
             return layout.lay_out_pending(self._pending[number - self._log.end], place, self._me)
         lines = self._wrapped.get(number)

@@ -7,6 +7,7 @@ import pytest
 from textual import events
 
 from securechat.client.conversation import Event, Kind, Present, Sender, Unsent
+from securechat.ui.tui.log_view import LogView
 from securechat.ui.tui.scrollback import Entry
 from tests.support.screens import BOB, EVE, ME, TIME, VIEW, Screen, play
 
@@ -260,6 +261,55 @@ def test_a_resize_keeps_the_place() -> None:
             await screen.settle()
             assert f"line {place}." in screen.text
             assert all(len(line) <= width for line in screen.lines)
+
+    play(scene)
+
+
+def test_the_members_make_room_when_there_is_less_of_it() -> None:
+    async def scene(screen: Screen) -> None:
+        screen.hear("\n".join(f"pasted line {n}." for n in range(300)))
+        await screen.settle()
+        assert "alice (you)" in screen.text
+        await screen.pilot.resize_terminal(40, 20)
+        await screen.settle()
+        assert "alice (you)" not in screen.text
+        await screen.press("pageup")
+        assert "pasted line 299." not in screen.text
+        assert "pasted line 283." in screen.text
+        await screen.pilot.resize_terminal(140, 30)
+        await screen.settle()
+        assert "alice (you)" in screen.text
+
+    play(scene, size=(140, 30))
+
+
+def test_a_click_leaves_the_input_where_it_is() -> None:
+    async def scene(screen: Screen) -> None:
+        screen.hear("hello")
+        await screen.settle()
+        await screen.pilot.click(offset=(10, 10))
+        await screen.type("still typing")
+        assert screen.typed == "still typing"
+
+    play(scene)
+
+
+def test_the_wheel_scrolls() -> None:
+    async def scene(screen: Screen) -> None:
+        for number in range(100):
+            screen.hear(f"line {number}.")
+        await screen.settle()
+        wheel = {"x": 5, "y": 5, "delta_x": 0, "delta_y": 1, "button": 0}
+        modifiers = {"shift": False, "meta": False, "ctrl": False}
+        log = screen.app.query_one(LogView)
+        log.post_message(events.MouseScrollUp(log, **wheel, **modifiers))
+        await screen.settle()
+        assert "line 99." not in screen.text
+        assert "line 96." in screen.text
+        assert "3 new below" in screen.lines[-2]
+        log.post_message(events.MouseScrollDown(log, **wheel, **modifiers))
+        await screen.settle()
+        assert "line 99." in screen.text
 
     play(scene)
 

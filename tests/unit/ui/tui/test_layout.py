@@ -39,9 +39,9 @@ def lines(event: Event, width: int = 80) -> list[str]:
             40,
             [
                 "22:13   bob~b0b0 \u2502 A line that is long",
-                "        enough to be broken, even where",
-                "        there are many columns: it goes",
-                "        on and on, and then ends.",
+                "      \u2502 enough to be broken, even where",
+                "      \u2502 there are many columns: it goes",
+                "      \u2502 on and on, and then ends.",
             ],
         ),
         (
