@@ -89,8 +89,12 @@ class _Room:
     # From the room to the screen
 
     async def _read(self) -> None:
-        async for event in self._conversation.events:
+        events = self._conversation.events
+        async for event in events:
             self._show(event)
+            with suppress(trio.WouldBlock):  # what is there already is looked at together
+                for _ in range(limits.SCREEN_PAGE):
+                    self._show(events.receive_nowait())
             self._look()
 
     def _show(self, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual import events
@@ -299,8 +300,8 @@ def test_the_wheel_scrolls() -> None:
         for number in range(100):
             screen.hear(f"line {number}.")
         await screen.settle()
-        wheel = {"x": 5, "y": 5, "delta_x": 0, "delta_y": 1, "button": 0}
-        modifiers = {"shift": False, "meta": False, "ctrl": False}
+        wheel: dict[str, Any] = {"x": 5, "y": 5, "delta_x": 0, "delta_y": 1, "button": 0}
+        modifiers: dict[str, Any] = {"shift": False, "meta": False, "ctrl": False}
         log = screen.app.query_one(LogView)
         log.post_message(events.MouseScrollUp(log, **wheel, **modifiers))
         await screen.settle()
