@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from securechat.client.address import ServerAddress, parse_server
 from securechat.client.recent import recent
 from securechat.client.state import State
 from securechat.errors import InputError
-from securechat.files import make_private_directory
+from securechat.files import make_private_directory, profile_directory
 from securechat.sealing.names import normalise_nick, normalise_passphrase, normalise_room
 from securechat.transport.pins import parse_pin
 from securechat.ui import terminal
@@ -53,7 +51,7 @@ class Entrance:
 
 def profile_path(given: Path | None) -> Path:
     """Return the profile's directory."""
-    return given or platformdirs.user_data_path("securechat") / "profile"
+    return given or profile_directory()
 
 
 @contextmanager

@@ -214,13 +214,9 @@ def test_a_terminal_that_is_closed_ends_the_chat_even_if_sighup_is_ignored(
     command = ("/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", *member.command)
     home = Home(member.directory)
     home.command = command
-    terminal = screen(home, server)
-    try:
+    with screen(home, server) as terminal:
         enter(terminal)
-        terminal.close()
-        assert terminal.process.wait(15) == 129
-    finally:
-        terminal.process.kill()
+        assert terminal.hangs_up() == 129
 
 
 @pytest.mark.parametrize("where", ["panels.status", "room.view_of"])

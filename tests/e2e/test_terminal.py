@@ -84,8 +84,8 @@ def test_an_interrupt_at_the_passphrase_is_130(tmp_path: Path, server: ServerPro
     home = Home(tmp_path)
     home.trust(server)
     with chat(home, server) as terminal:
-        terminal.answer(PROMPT, f"half of it{_CTRL_C}")
-        assert terminal.ends() == 130
+        terminal.answer(PROMPT, "half of it")
+        assert terminal.is_interrupted() == 130
         assert "Traceback" not in terminal.screen
 
 
@@ -218,6 +218,17 @@ def test_a_server_in_a_terminal_ends_when_stop_is_typed_or_at_an_interrupt(box: 
         assert server.ends() == code
         assert re.search(r"stopped; connections ended: none$", server.screen, re.MULTILINE)
         assert "Traceback" not in server.screen
+
+
+def test_a_server_whose_terminal_is_closed_ends_and_does_not_haunt(box: Home) -> None:
+    data = ("--data", str(box.directory / "data"))
+    with Terminal(box, "server", "--host", "127.0.0.1", "--port", "0", *data) as server:
+        server.sees(r"^ready ")
+        result = box.run("server", "--host", "127.0.0.1", "--port", "0", *data)
+        assert f"Another securechat server (process {server.process.pid}) uses" in result.err
+        assert server.hangs_up() == 0
+    with box.serve(*data) as again:
+        assert again.port
 
 
 def test_a_server_whose_terminal_input_ends_goes_on(box: Home) -> None:

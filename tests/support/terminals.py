@@ -10,6 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ _TAKE_TERMINAL = (
 )
 
 
+_CTRL_C = "\x03"
 # Sequences that pyte would print: keyboard protocols and questions of what the terminal can do.
 _UNKNOWN = re.compile(rb"\x1b\[[<>=][0-9;]*u|\x1b\[\?[0-9;]*\$p|\x1b\[[0-9;]*t")
 
@@ -42,6 +44,7 @@ class Terminal:
     ) -> None:
         self._master, self._slave = pty.openpty()
         termios.tcsetwinsize(self._slave, (size[1], size[0]))
+        self._end_reading = os.pipe()
         self.modes = termios.tcgetattr(self._slave)
         self.began = time.monotonic()
         line: Sequence[str] = (sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *home.command, *arguments)
@@ -53,16 +56,13 @@ class Terminal:
             stderr=self._slave,
             start_new_session=True,
         )
-        self._is_closed = False
         self._changed = threading.Condition()
         self._shown = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        while not self._is_closed:
-            if not select.select([self._master], [], [], 0.1)[0]:
-                continue
+        while self._master in select.select([self._master, self._end_reading[0]], [], [])[0]:
             try:
                 data = os.read(self._master, 65536)
             except OSError:  # EIO: nobody has the other end open any more
@@ -103,6 +103,26 @@ class Terminal:
         self.sees(question)
         self.types(text)
 
+    def is_interrupted(self) -> int:
+        """Press Ctrl-C until the program ends, and return its exit code.
+
+        Python can miss the first while a read is about to begin, and a person presses it again.
+        """
+        while self.process.poll() is None:
+            self.types(_CTRL_C)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+        return self.ends()
+
+    def hangs_up(self) -> int:
+        """Close the terminal, as its window's button does; wait for the end and return the exit code."""
+        os.write(self._end_reading[1], b"x")
+        self._reader.join(PATIENCE)
+        for end in (self._slave, self._master):
+            os.close(end)
+        self._slave, self._master = -1, -1
+        return self.process.wait(PATIENCE)
+
     def ends(self) -> int:
         """Wait for the end of the program; return its exit code, the terminal being as it was."""
         code = self.process.wait(PATIENCE)
@@ -111,14 +131,6 @@ class Terminal:
         self._reader.join(PATIENCE)
         self._slave = -1
         return code
-
-    def close(self) -> None:
-        """Close the terminal, as its window does."""
-        os.close(self._slave)
-        self._slave = -1
-        self._is_closed = True
-        self._reader.join(PATIENCE)  # as long as it reads, the terminal is there
-        os.close(self._master)
 
     def __enter__(self) -> Self:
         return self
@@ -131,8 +143,11 @@ class Terminal:
             self.process.wait(PATIENCE)
         if self._slave >= 0:
             os.close(self._slave)
+        os.write(self._end_reading[1], b"x")
         self._reader.join(PATIENCE)
-        os.close(self._master)
+        for end in (self._master, *self._end_reading):
+            if end >= 0:
+                os.close(end)
 
 
 class ScreenTerminal(Terminal):
