@@ -53,11 +53,27 @@ async def _settle(conversation: Conversation, most: int, patience: float) -> Non
         with trio.move_on_after(patience) as waiting:
             await conversation.wait_acknowledged()
         if waiting.cancelled_caught:
+            if not conversation.is_encrypted:
+                raise _unknown(conversation)
             what, it = ("1 message was", "it") if pending == 1 else (f"{pending} messages were", "they")
             raise UnreachableError(
                 f"{what} not acknowledged within {patience:.0f} s: {it} may or may not have been stored.",
                 "Look with 'securechat tail' before you send again.",
             )
+
+
+def _unknown(conversation: Conversation) -> UnreachableError:
+    """Say what is not known of messages in the old mode, which keeps no history to look at."""
+    pending = conversation.pending
+    is_under_way = conversation.is_connected
+    unknown = conversation.refused + (pending if is_under_way else 0)
+    told = f"{_count(unknown)} may or may not have arrived" if unknown else ""
+    unsent = f"{_count(pending)} did not leave this machine" if pending and not is_under_way else ""
+    return UnreachableError(f"{' and '.join(filter(None, (told, unsent)))}.", "Ask in the room before you send again.")
+
+
+def _count(messages: int) -> str:
+    return "1 message" if messages == 1 else f"{messages} messages"
 
 
 async def chat(opener: Opener) -> None:
@@ -137,6 +153,8 @@ async def send(opener: Opener, texts: Sequence[str], *, patience: float, as_json
             await _settle(conversation, 0, patience)
 
         await _show_until(conversation, show, send_all)
+        if conversation.refused and not conversation.is_encrypted:
+            raise _unknown(conversation)
         if conversation.refused:
             raise InputError(
                 f"{conversation.refused} of the messages were refused by the server.",
