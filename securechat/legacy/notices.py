@@ -123,6 +123,8 @@ def is_unfinished(text: str) -> bool:
         match parse_notice(text[last:]):
             case Other() | Said(text=""):
                 return True
+            case Welcome(addition=text) if text:
+                return text != NOT_ENCRYPTED and NOT_ENCRYPTED.startswith(text)
     begun = begun_notice(text)
     return bool(text) and (len(begun) >= _CLEAR_START or begun == text or NOT_ENCRYPTED.startswith(text))
 
@@ -134,7 +136,7 @@ def begins_notice(text: str) -> bool:
 
 def begun_notice(text: str) -> str:
     """Return the end of a text that may be the beginning of the next notice; empty for none."""
-    form = re.sub("[0-9]", "0", text)
+    form = re.sub("[0-9]", "0", text[-max(map(len, _STARTS)) :])
     for start in _STARTS:
         for size in range(min(len(start) - 1, len(text)), 0, -1):
             if form.endswith(start[:size]):

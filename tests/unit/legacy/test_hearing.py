@@ -126,6 +126,15 @@ def test_the_room_is_entered_at_the_welcome_however_slowly_it_comes() -> None:
     assert [event.text for event in shown] == ["You are in the room 1."]
 
 
+def test_our_own_welcome_is_one_notice_however_slowly_it_comes() -> None:
+    stream = codec.cells(WELCOME + notices.NOT_ENCRYPTED)
+    chunks = [stream[a : a + 1] for a in range(len(stream))]
+    shown, _, _ = hear(timed(chunks, [PAUSE] * len(chunks)))
+    text = "".join(event.text for event in shown)
+    assert text.replace(" ", "") == f"You are in the room 1. {notices.NOT_ENCRYPTED}".replace(" ", "")
+    assert len(shown) <= 2, "it may be parted where an original server's welcome ends"
+
+
 def test_a_notice_may_come_before_the_welcome() -> None:
     shown, entered, _ = hear([(0.0, unit(notices.said(STAMP, "bob", "early"))), (1.0, unit(WELCOME))])
     assert entered == pytest.approx(1.0, abs=0.06)
