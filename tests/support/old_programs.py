@@ -84,6 +84,7 @@ class OldClient:
         self._sock.close()
 
     def __enter__(self) -> "OldClient":
+        self.wait_for("您已成功加入房间")
         return self
 
     def __exit__(self, *_: object) -> None:
