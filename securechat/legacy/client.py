@@ -225,10 +225,10 @@ class LegacyConversation:
         self._channel = channel
         await joined()
         nursery.start_soon(self._write, texts)
-        self._caught_up.set()
         while True:
             for notice in heard:
                 await self._take(notice)
+            self._caught_up.set()
             heard = self._parse(await texts.next())
 
     async def _enter(self, texts: Texts) -> list[Notice]:

@@ -10,6 +10,7 @@ import binascii
 import codecs
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -18,8 +19,9 @@ from securechat.text import sanitise
 
 _QUAD: Final = 4
 _END: Final = b"="
-_FIRST_LEAD_BYTE: Final = 0x81  # of a GBK character of two bytes
+_CHARACTER: Final = re.compile(rb"[\x81-\xff].|.", re.DOTALL)  # of GBK
 _SPACE: Final = re.compile(rb"[\r\n\t ]+")
+_LINE_FEEDS: Final = re.compile(rb"\n+")
 _IMPOSSIBLE: Final = re.compile(rb"[^A-Za-z0-9+/=]")
 
 
@@ -83,28 +85,26 @@ def _fill(raw: bytes) -> bytes:
     return raw.ljust(-(-len(raw) // 3) * 3)
 
 
-def _ends_quad(piece: memoryview) -> bool:
-    return len(piece) % 3 == 0
+def _ends_quad(raw: bytes, start: int, end: int) -> bool:
+    del raw
+    return (end - start) % 3 == 0
 
 
-def _ends_without_space(piece: memoryview) -> bool:
-    return piece[-1] != ord(" ")
+def _ends_without_space(raw: bytes, start: int, end: int) -> bool:
+    del start
+    return raw[end - 1] != ord(" ")
 
 
-def _cut(raw: bytes, most: int, is_good: Callable[[memoryview], bool]) -> list[bytes]:
+def _cut(raw: bytes, most: int, is_good: Callable[[bytes, int, int], bool]) -> list[bytes]:
     """Cut GBK into pieces of at most ``most`` bytes: never within a character, and where it can be at a good end."""
-    view = memoryview(raw)
+    ends = [match.end() for match in _CHARACTER.finditer(raw)]
     pieces = []
-    start = good = at = 0
-    while at < len(raw):
-        following = at + (2 if raw[at] >= _FIRST_LEAD_BYTE else 1)
-        if following - start > most:
-            end = good if good > start else at
-            pieces.append(raw[start:end])
-            start = end
-        at = following
-        if is_good(view[start:at]):
-            good = at
+    start = first = 0
+    while len(raw) - start > most:
+        within = ends[first : bisect_right(ends, start + most, first)]
+        end = next((end for end in reversed(within) if is_good(raw, start, end)), within[-1])
+        pieces.append(raw[start:end])
+        start, first = end, bisect_right(ends, end, first)
     return [*pieces, raw[start:]]
 
 
@@ -203,7 +203,7 @@ class ServerDecoder:
         Raises:
             LegacyError: They are not base64, or what they hold is not GBK.
         """
-        *lines, rest = data.split(b"\n")
+        *lines, rest = _LINE_FEEDS.split(data)
         for line in lines:
             self.is_ours = True
             yield from self._feed(line)

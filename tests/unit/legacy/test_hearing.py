@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securechat.client.address import ServerAddress
@@ -88,6 +88,7 @@ words = st.text(st.sampled_from("abc你好，"), min_size=1, max_size=30)
 talk = st.lists(st.tuples(st.sampled_from(["alice", "bob"]), words), min_size=1, max_size=4)
 
 
+@settings(deadline=None)  # trio starts for each
 @given(talk, st.data())
 def test_text_is_never_shown_under_another_name_wherever_a_network_pauses(
     said: list[tuple[str, str]], data: st.DataObject
