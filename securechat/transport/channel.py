@@ -231,10 +231,14 @@ class SocketChannel:
             await self.drain()
             while not self._is_over and self._in_kernel():  # noqa: ASYNC110 - the kernel tells nobody when it is done
                 await trio.sleep(_KERNEL_POLL)
-            if not self._closed:
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+            self.reset_on_close()
         finally:
             self.abort()
+
+    def reset_on_close(self) -> None:
+        """Let this connection end by a reset however it ends, also when the process is killed."""
+        if not self._closed:
+            reset_on_close(self._sock)
 
     def _in_kernel(self) -> int:
         """Return how many bytes the peer's machine has not acknowledged, as far as this system tells."""
@@ -270,6 +274,11 @@ def _peer_of(sock: socket.socket) -> str:
     except OSError:
         return "?"
     return str(name[0]) if isinstance(name, tuple) else "local"
+
+
+def reset_on_close(sock: socket.socket | trio.socket.SocketType) -> None:
+    """Let the end of a connection be a reset: a close discards what is unsent."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
 
 
 def take_socket(stream: trio.SocketStream) -> socket.socket:
