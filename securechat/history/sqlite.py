@@ -17,6 +17,7 @@ import trio
 from securechat import limits
 from securechat.database import open_database, reported, transaction
 from securechat.history.log import Append, Appended, Head, Page, Retention
+from securechat.history.worker import Worker
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Record
 
@@ -45,6 +46,8 @@ _HEAD: Final = """
 SELECT room, log_id, coalesce((SELECT min(sequence) FROM messages WHERE room = rooms.room), newest + 1),
        newest, hash
 FROM rooms WHERE """
+_INSERT: Final = "INSERT INTO messages (room, sequence, clock, id, before, envelope) VALUES (?, ?, ?, ?, ?, ?)"
+_UPDATE: Final = "UPDATE rooms SET newest = ?, hash = ? WHERE room = ?"
 
 
 class SqliteLog:
@@ -54,8 +57,8 @@ class SqliteLog:
         self._path = path
         self._writer = writer
         self._reader = reader
-        self._write_limiter = trio.CapacityLimiter(1)
-        self._read_limiter = trio.CapacityLimiter(1)
+        self._write_worker = Worker("history writer")
+        self._read_worker = Worker("history reader")
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -77,9 +80,9 @@ class SqliteLog:
     async def open_room(self, address: bytes, new_log_id: bytes | None) -> tuple[Head, bool] | None:
         """See ``RoomLog.open_room``."""
         if new_log_id is None:
-            head = await trio.to_thread.run_sync(self._find, self._reader, address, limiter=self._read_limiter)
+            head = await self._read_worker.run(self._find, self._reader, address)
             return (head, False) if head else None
-        return await trio.to_thread.run_sync(self._create, address, new_log_id, limiter=self._write_limiter)
+        return await self._write_worker.run(self._create, address, new_log_id)
 
     def _find(self, connection: sqlite3.Connection, address: bytes) -> Head | None:
         with reported(self._path):
@@ -99,48 +102,47 @@ class SqliteLog:
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         """See ``RoomLog.append``."""
-        return await trio.to_thread.run_sync(self._append_all, batch, limiter=self._write_limiter)
+        return await self._write_worker.run(self._append_all, batch)
 
     def _append_all(self, batch: Sequence[Append]) -> list[Appended]:
-        with reported(self._path), transaction(self._writer):
-            heads: dict[int, tuple[int, bytes]] = {}
-            appended = [self._append(heads, *item) for item in batch]
-            self._writer.executemany(
-                "UPDATE rooms SET newest = ?, hash = ? WHERE room = ?",
-                [(newest, head, room) for room, (newest, head) in heads.items()],
-            )
+        with reported(self._path):
+            try:
+                with transaction(self._writer):
+                    return self._append_new(batch)
+            except sqlite3.IntegrityError:  # the log holds one of them: a resend, which is rare
+                with transaction(self._writer):
+                    return [self._append(*item) for item in batch]
+
+    def _append_new(self, batch: Sequence[Append]) -> list[Appended]:
+        """Append a batch of which the log holds nothing: one statement for all, a third of the time for each."""
+        rows, appended = [], []
+        heads: dict[int, tuple[int, bytes]] = {}
+        for room, clock, envelope in batch:
+            newest, before = heads.get(room) or self._head(room)
+            sequence, digest = newest + 1, chain.digest(envelope)
+            head = chain.link(before, sequence, digest)
+            heads[room] = sequence, head
+            rows.append((room, sequence, clock, digest[: chain.ENVELOPE_ID_BYTES], before, envelope))
+            appended.append(Appended(sequence, clock, head))
+        self._writer.executemany(_INSERT, rows)
+        self._writer.executemany(_UPDATE, [(newest, head, room) for room, (newest, head) in heads.items()])
         return appended
 
-    def _append(self, heads: dict[int, tuple[int, bytes]], room: int, clock: int, envelope: bytes) -> Appended:
-        """Append one message; ``heads`` holds newest and H of the rooms of this batch."""
-        execute = self._writer.execute
-        digest = chain.digest(envelope)
-        envelope_id = digest[: chain.ENVELOPE_ID_BYTES]
-        known = execute(
-            "SELECT sequence, clock FROM messages WHERE room = ? AND id = ?", (room, envelope_id)
-        ).fetchone()
+    def _append(self, room: int, clock: int, envelope: bytes) -> Appended:
+        """Append one message, unless the log holds it."""
+        query = "SELECT sequence, clock FROM messages WHERE room = ? AND id = ?"
+        known = self._writer.execute(query, (room, chain.envelope_id(envelope))).fetchone()
         if known:
-            return Appended(known[0], known[1], b"")
-        newest, before = heads.get(room) or execute("SELECT newest, hash FROM rooms WHERE room = ?", (room,)).fetchone()
-        sequence = newest + 1
-        execute(
-            "INSERT INTO messages (room, sequence, clock, id, before, envelope) VALUES (?, ?, ?, ?, ?, ?)",
-            (room, sequence, clock, envelope_id, before, envelope),
-        )
-        head = chain.link(before, sequence, digest)
-        heads[room] = sequence, head
-        return Appended(sequence, clock, head)
+            return Appended(*known, b"")
+        return self._append_new([Append(room, clock, envelope)])[0]
+
+    def _head(self, room: int) -> tuple[int, bytes]:
+        newest, head = self._writer.execute("SELECT newest, hash FROM rooms WHERE room = ?", (room,)).fetchone()
+        return newest, head
 
     async def read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
         """See ``RoomLog.read``."""
-        return await trio.to_thread.run_sync(
-            self._read,
-            room,
-            direction,
-            sequence,
-            min(most, limits.PAGE_ENTRIES),
-            limiter=self._read_limiter,
-        )
+        return await self._read_worker.run(self._read, room, direction, sequence, min(most, limits.PAGE_ENTRIES))
 
     def _read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
         with reported(self._path):
@@ -184,7 +186,7 @@ class SqliteLog:
 
     async def expire(self, retention: Retention, clock: int) -> dict[int, int]:
         """See ``RoomLog.expire``."""
-        return await trio.to_thread.run_sync(self._expire, retention, clock, limiter=self._write_limiter)
+        return await self._write_worker.run(self._expire, retention, clock)
 
     def _expire(self, retention: Retention, clock: int) -> dict[int, int]:
         cutoff = clock - int(retention.seconds * 1000)
@@ -206,8 +208,7 @@ class SqliteLog:
     async def aclose(self) -> None:
         """See ``RoomLog.aclose``."""
         with trio.CancelScope(shield=True):  # bounded: closing waits for nothing but the disk
-            await trio.to_thread.run_sync(self._close)
-
-    def _close(self) -> None:
-        self._reader.close()
-        self._writer.close()
+            await self._read_worker.run(self._reader.close)
+            await self._write_worker.run(self._writer.close)
+        self._read_worker.close()
+        self._write_worker.close()
