@@ -133,7 +133,8 @@ class SqliteLog:
         query = "SELECT sequence, clock FROM messages WHERE room = ? AND id = ?"
         known = self._writer.execute(query, (room, chain.envelope_id(envelope))).fetchone()
         if known:
-            return Appended(*known, b"")
+            sequence, first = known
+            return Appended(sequence, first, b"")
         return self._append_new([Append(room, clock, envelope)])[0]
 
     def _head(self, room: int) -> tuple[int, bytes]:

@@ -2,11 +2,14 @@
 
 A message is delivered, which acknowledges it, only when the log holds it. While one commit runs, what
 comes in collects for the next: the busier the server, the larger the batches.
+
+Rooms take turns: a commit holds at most so much of one room, and one that has more waiting goes behind the
+others. Together with the bound on what a pass reads of a connection, that is why a flooded room cannot starve
+another one: a message waits for the commit that is running and for its own, and both are short.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import trio
 
@@ -15,13 +18,8 @@ from securechat.errors import StorageError
 from securechat.history.log import Append, Appended, RoomLog
 from securechat.protocol import chain
 from securechat.protocol.messages import Code, Deliver
-from securechat.server.room import Member, Room
+from securechat.server.room import Member, Room, Sent
 from securechat.server.rooms import Rooms
-
-
-class _Sent(NamedTuple):
-    member: Member
-    envelope: bytes
 
 
 class Committer:
@@ -45,13 +43,16 @@ class Committer:
         self._rooms = rooms
         self._clock = clock
         self._on_failure = on_failure
-        self._sent: deque[_Sent] = deque()
+        self._turns: deque[Room] = deque()  # rooms in which something waits, the next one first
         self._wake = trio.Event()
 
     def submit(self, member: Member, envelope: bytes) -> None:
         """Take a message in; its sender's session is told by ``settle`` when it was answered."""
-        member.room.in_flight += 1
-        self._sent.append(_Sent(member, envelope))
+        room = member.room
+        room.in_flight += 1
+        if not room.waiting:
+            self._turns.append(room)
+        room.waiting.append((member, envelope))
         self._wake.set()
 
     async def run(self) -> None:
@@ -59,9 +60,9 @@ class Committer:
         while True:
             await self._wake.wait()
             taken = self._take()
-            if not self._sent:
+            if not self._turns:
                 self._wake = trio.Event()
-            batch = [sent for sent in taken if self._is_in_turn(sent)]
+            batch = [sent for sent in taken if self._is_in_order(*sent)]
             if batch:
                 await self._commit(batch)
             for member, envelope in taken:
@@ -69,30 +70,32 @@ class Committer:
                 member.receiver.settle(len(envelope))
                 self._rooms.release(member.room)
 
-    def _take(self) -> list[_Sent]:
-        """Take what one commit may hold, at least one message."""
-        taken: list[_Sent] = []
+    def _take(self) -> list[Sent]:
+        """Take what one commit may hold, at least one message: a turn of each room, if there is space for so many."""
+        taken: list[Sent] = []
         size = 0
-        while self._sent and len(taken) < limits.COMMIT_MESSAGES:
-            size += len(self._sent[0].envelope)
-            if taken and size > limits.COMMIT_BYTES:
+        turn = max(limits.TURN_MESSAGES, limits.SHARED_MESSAGES // len(self._turns))
+        for _ in range(len(self._turns)):
+            if len(taken) >= limits.COMMIT_MESSAGES or size >= limits.COMMIT_BYTES:
                 break
-            taken.append(self._sent.popleft())
+            room = self._turns.popleft()
+            size += _take_turn(room.waiting, min(turn, limits.COMMIT_MESSAGES - len(taken)), taken)
+            if room.waiting:
+                self._turns.append(room)
         return taken
 
-    def _is_in_turn(self, sent: _Sent) -> bool:
+    def _is_in_order(self, member: Member, envelope: bytes) -> bool:
         """Refuse what a member sent behind a refused message; that one has to come again first."""
-        member = sent.member
         if member.refused is None:
             return True
-        envelope_id = chain.envelope_id(sent.envelope)
+        envelope_id = chain.envelope_id(envelope)
         if envelope_id == member.refused:
             member.refused = None
             return True
         member.refuse(envelope_id, Code.OUT_OF_ORDER, limits.STORAGE_RETRY, "an earlier message was refused")
         return False
 
-    async def _commit(self, batch: list[_Sent]) -> None:
+    async def _commit(self, batch: list[Sent]) -> None:
         clock = self._clock()
         try:
             appended = await self._log.append([Append(m.room.number, clock, envelope) for m, envelope in batch])
@@ -110,7 +113,18 @@ class Committer:
             _deliver(batch, appended)
 
 
-def _deliver(batch: list[_Sent], appended: list[Appended]) -> None:
+def _take_turn(waiting: deque[Sent], most: int, taken: list[Sent]) -> int:
+    """Move at most so many messages of one room from ``waiting`` to ``taken``; return their size in bytes."""
+    size = 0
+    for _ in range(min(len(waiting), most)):
+        size += len(waiting[0][1])
+        if size > limits.TURN_BYTES and size > len(waiting[0][1]):
+            break
+        taken.append(waiting.popleft())
+    return size
+
+
+def _deliver(batch: list[Sent], appended: list[Appended]) -> None:
     """Fan out what is new, one write to a member for each room; answer a resend to its sender alone."""
     frames: dict[Room, list[bytes]] = {}
     resent: list[tuple[Member, bytes]] = []

@@ -5,6 +5,7 @@ bytes of a batch are joined once and written to each member in turn, synchronous
 member is awaited, and one that does not read gets a backlog of its own.
 """
 
+from collections import deque
 from typing import Protocol
 
 from securechat import limits
@@ -48,6 +49,9 @@ class Member:
         self.receiver.send(messages.Error(code, 0, retry_after, envelope_id, text).encode())
 
 
+Sent = tuple[Member, bytes]  # an envelope and its sender
+
+
 class Room:
     """A room that has members, or messages on their way into the log.
 
@@ -67,7 +71,8 @@ class Room:
         self._hash = head.hash
         self._last_member = 0
         self.members: dict[int, Member] = {}
-        self.in_flight = 0
+        self.in_flight = 0  # messages that were taken in and not answered
+        self.waiting: deque[Sent] = deque()  # those of them that no commit has taken
         self._changes: dict[int, MemberChange] = {}
 
     @property

@@ -24,7 +24,7 @@ import trio
 
 from securechat.errors import ChannelBrokenError, ChannelClosedError
 
-_READ_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 16 * 1024  # a TLS record; so much of one connection in one pass, then it is the others' turn
 _DRAIN_BYTES: Final = 64 * 1024  # encoded ahead of a full socket
 _KERNEL_POLL: Final = 0.01
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)  # a close discards what is unsent, and resets
