@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from securechat import limits
+from securechat.cli.limiting import print_limits
 from securechat.cli.options import duration, option
 
 
@@ -48,6 +49,16 @@ from securechat.cli.options import duration, option
     help="Serve old programs too, in rooms of their own, NOT ENCRYPTED.",
 )
 @option("--access-log", type=click.Path(path_type=Path), help="Write joins and leaves to this file too.")
+@option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there; by default on loopback.")
+@option("--limit", multiple=True, metavar="NAME=VALUE", help="Change a limit; may be given more than once.")
+@click.option(
+    "--show-limits",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_limits,
+    help="Print all limits with their defaults, and leave.",
+)
 @option("--log-json", is_flag=True, help="Log one JSON object a line.")
 def server(**given: Any) -> None:
     """Run a server: it routes ciphertext, and cannot read, name or size up what it carries."""

@@ -8,20 +8,21 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from securechat.errors import SecurechatError
+from securechat.server.gate import Gate
 from securechat.server.room import Room
 
 _logger = logging.getLogger("securechat.access")
 
 
 class AccessLog:
-    """Writes one line for each join and leave."""
+    """Writes one line for each join and leave.
 
-    def __init__(self) -> None:
-        self._connections = 0
+    Args:
+        gate: Knows how many connections there are.
+    """
 
-    def connected(self, change: int) -> None:
-        """Count connections: 1 for a new one, -1 for one that ended."""
-        self._connections += change
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     def joined(self, peer: str, room: Room, *, created: bool) -> None:
         """Record a join."""
@@ -33,7 +34,7 @@ class AccessLog:
 
     def legacy(self, what: str, peer: str, name: str, room: str, members: int) -> None:
         """Record a join or leave of the old base64 mode, where names are no secret."""
-        fields = {"peer": peer, "name": name, "room": room, "members": members, "connections": self._connections}
+        fields = {"peer": peer, "name": name, "room": room, "members": members, "connections": self._gate.total}
         line = "%s %s as %r in room %r (not encrypted), members %d, connections %d"
         _logger.info(line, what, *fields.values(), extra={"fields": {"change": what, **fields}})
 
@@ -42,7 +43,7 @@ class AccessLog:
             "peer": peer,
             "room": room.label,
             "members": len(room.members),
-            "connections": self._connections,
+            "connections": self._gate.total,
         }
         line = "%s %s room %s, members %d, connections %d"
         _logger.info(line, what, *fields.values(), extra={"fields": {"change": what, **fields}})

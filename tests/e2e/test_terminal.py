@@ -10,6 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -90,6 +91,17 @@ class Terminal:
         """Wait for a question, then type an answer."""
         self.sees(question)
         self.types(text)
+
+    def is_interrupted(self) -> int:
+        """Press Ctrl-C until the program ends, and return its exit code.
+
+        Python can miss the first while a read is about to begin, and a person presses it again.
+        """
+        while self.process.poll() is None:
+            self.types(_CTRL_C)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+        return self.ends()
 
     def ends(self) -> int:
         """Wait for the end of the program; return its exit code, the terminal being as it was."""
@@ -181,8 +193,8 @@ def test_an_interrupt_at_the_passphrase_is_130(tmp_path: Path, server: ServerPro
     home = Home(tmp_path)
     home.trust(server)
     with chat(home, server) as terminal:
-        terminal.answer(PROMPT, f"half of it{_CTRL_C}")
-        assert terminal.ends() == 130
+        terminal.answer(PROMPT, "half of it")
+        assert terminal.is_interrupted() == 130
         assert "Traceback" not in terminal.screen
 
 
