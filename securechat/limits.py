@@ -77,6 +77,7 @@ COMMIT_BYTES: Final = MIB
 SHARED_MESSAGES: Final = 256  # of a commit, shared by the rooms that want it, because others wait for it
 TURN_MESSAGES: Final = 32  # of one room in any case
 TURN_BYTES: Final = 256 * KIB  # and delivered at once: well below the outbox of a reader that keeps up
+FAN_OUT_BYTES: Final = MIB  # encrypted for all members before the first is written to
 
 # The old base64 mode.
 LEGACY_READ_BYTES: Final = 4096  # what old programs read at once

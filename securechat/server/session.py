@@ -195,10 +195,18 @@ class Session:
 
     def send(self, data: bytes) -> None:
         """Send frames without waiting; a reader that is too far behind is sent away, to come back and resume."""
-        if self._is_mute:
-            return
-        self._channel.send(data)
-        if self._channel.backlog > self._allowed.outbox_bytes:
+        self.prepare(data)
+        self.flush()
+
+    def prepare(self, data: bytes) -> None:
+        """See ``Receiver.prepare``."""
+        if not self._is_mute:
+            self._channel.prepare(data)
+
+    def flush(self) -> None:
+        """See ``Receiver.flush``."""
+        self._channel.flush()
+        if self._channel.backlog > self._allowed.outbox_bytes and not self._is_mute:
             self._is_mute = True
             self.end(Reason.SLOW, 1)
 
