@@ -90,7 +90,8 @@ class Committer:
                 member.room.in_flight -= 1
                 self.in_flight_bytes -= len(envelope)
                 member.receiver.settle(len(envelope))
-                self._rooms.release(member.room)
+            for room in {member.room for member, _ in taken}:
+                self._rooms.release(room)
             self._has_room.set()
             self._has_room = trio.Event()
 
@@ -144,7 +145,7 @@ class Committer:
         resent: list[tuple[Member, bytes]] = []
         for (member, envelope), (sequence, clock, head) in zip(batch, appended, strict=True):
             room = member.room
-            frame = Deliver(room.handle, sequence, clock, envelope).encode()
+            frame = Deliver.frame(room.handle, sequence, clock, envelope)
             if head:
                 room.advance(sequence, head)
                 frames.setdefault(room, []).append(frame)
