@@ -1,6 +1,7 @@
 """``scripts/bench``: measure our server beside those that are installed, and our clients."""
 
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(*, quick: bool, only: tuple[str, ...], chosen: tuple[str, ...], rounds:
     Every server has its turn in every round; every delivery is counted, and one that is lost ends the run
     with exit code 1. Nothing leaves this machine. It takes Linux, for its process figures.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the servers too
     _raise_descriptors()
     bench = Bench(QUICK if quick else FULL)
     contenders = [contender for contender in CONTENDERS if _is_meant(contender, only)]
