@@ -68,7 +68,7 @@ class TlsChannel(SocketChannel):
             except ssl.SSLWantReadError:
                 self._flush()
                 await self.drain()
-                await self._read_ciphertext()
+                self._take_in(await self._read_some())
             except ssl.SSLEOFError as error:
                 raise ChannelBrokenError(_describe(error)) from error
             except ssl.SSLError:
@@ -99,8 +99,8 @@ class TlsChannel(SocketChannel):
         self._hold(self._outgoing.read())
         self.flush()
 
-    async def _read_ciphertext(self) -> None:
-        data = await self._read_some()
+    def _take_in(self, data: memoryview) -> None:
+        """Note what was read from the socket; nothing is its end."""
         if data:
             self._incoming.write(data)
         else:
@@ -113,7 +113,7 @@ class TlsChannel(SocketChannel):
                 data = self._decrypt()
                 if data:
                     return data
-            await self._read_ciphertext()
+            self._take_in(await self._read_some())
             self._may_hold_data = True
 
     def _decrypt(self) -> bytes:
