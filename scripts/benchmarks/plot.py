@@ -12,7 +12,7 @@ _WIDTH: Final = 900
 _PANEL: Final = 430
 _LEFT, _TOP, _HEIGHT = 40, 64, 220
 _GROUP: Final = (_PANEL - 60) // len(_MEMBERS)
-_MOST: Final = 15.0  # microseconds shown; a longer bar is cut off and says its value
+_MOST: Final = 15.0  # microseconds shown; a longer bar is cut, and says its value
 
 
 def to_svg(results: Results) -> str:
@@ -80,6 +80,8 @@ def _panel(results: Results, names: list[str], number: int, kind: str, title: st
             height = min(value, most) / most * (_HEIGHT - 20)
             x = start + place * width
             parts.append(_bar(x, bottom - height, width - 1, height, _COLOURS[place]))
+            if value > most:
+                parts.append(_bar(x, bottom - height + 12, width - 1, 4, "#ffffff"))
             shown = f"{value:.0f}" if value >= 10 else f"{value:.1f}"
             parts.append(_text(x + width / 2, bottom - height - 3, shown, anchor="middle", size=8))
     return "\n".join(parts)
