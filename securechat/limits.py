@@ -73,7 +73,11 @@ RETAIN_SECONDS: Final = 7 * 24 * 3600
 RETAIN_MESSAGES: Final = 10_000
 EXPIRE_MESSAGES: Final = 500  # deleted by one commit
 COMMIT_MESSAGES: Final = 2000  # appended by one commit
-COMMIT_BYTES: Final = MIB  # and delivered at once: well below the outbox of a reader that keeps up
+COMMIT_BYTES: Final = MIB
+SHARED_MESSAGES: Final = 256  # of a commit, shared by the rooms that want it, because others wait for it
+TURN_MESSAGES: Final = 32  # of one room in any case
+TURN_BYTES: Final = 256 * KIB  # and delivered at once: well below the outbox of a reader that keeps up
+FAN_OUT_BYTES: Final = MIB  # encrypted for all members before the first is written to
 
 # The old base64 mode.
 LEGACY_READ_BYTES: Final = 4096  # what old programs read at once
