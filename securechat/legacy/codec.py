@@ -85,8 +85,10 @@ class UnitDecoder:
         self._quads += _SPACE.sub(b"", data)
         while True:
             end = self._quads.find(_END)
+            if end == 0:  # it ends a quad and begins none, whatever came before it at once
+                raise LegacyError("not base64")
             whole = len(self._quads) // _QUAD * _QUAD
-            taken = min(whole, end // _QUAD * _QUAD + _QUAD) if end >= 0 else whole
+            taken = min(whole, -(-end // _QUAD) * _QUAD) if end > 0 else whole
             if not taken:
                 return
             self._text += self._decode(bytes(self._quads[:taken]), is_last=0 <= end < taken)

@@ -98,6 +98,11 @@ class Visitor:
             if not data:
                 break
             self._take(data)
+        return self.take_rest()
+
+    def take_rest(self) -> list[Message]:
+        """Return what is there, without waiting."""
+        self._take(self.channel.take())
         rest = list(self._came)
         self._came.clear()
         return rest
