@@ -181,4 +181,4 @@ _SEEDS = [
     bytes([2, 1, 0, 0x80, 0x80, 1, 2, 0, 0, 0xFF, *b"\x1f\xff\xff\xff\xff\xff\xff", 0x80, 0, 0, 0]),
 ]
 
-HARNESSES = {"transcript": Harness(transcript, _SEEDS, 512, memory=2000)}
+HARNESSES = {"transcript": Harness(transcript, _SEEDS, 512, memory=256)}

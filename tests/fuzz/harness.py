@@ -26,7 +26,7 @@ class Harness(NamedTuple):
     run: Callable[[bytes], None]
     seeds: Sequence[bytes]
     most: int = 4096
-    memory: int = 64
+    memory: int = 32
 
 
 class Choices:

@@ -9,7 +9,7 @@ from securechat.sealing import body as bodies
 from securechat.sealing import padding
 from securechat.sealing.envelope import Context, open_envelope
 from tests.fuzz.harness import Harness, vectors
-from tests.vectors.generate import PRESENCE, ROOM, content_of, sealed
+from tests.vectors.generate import PRESENCE, ROOM, body_of, content_of, packed, sealed
 
 _SALT: Final = bytes(24)
 
@@ -82,12 +82,13 @@ def _check_body(context: Context, parsed: bodies.Body, raw: bytes) -> None:
 
 
 _BODIES = [bytes.fromhex(vector["body"]) for vector in vectors("bodies")]
+_CROWDED = packed([*body_of(kind=3), [[]] * 3000])  # a byte for each array
 _ENVELOPES = [bytes.fromhex(vector["envelope"]) for vector in vectors("envelopes")]
 _SIGNED = [padding.pad(content_of(raw, _SALT, context=PRESENCE)) for raw in _BODIES if len(raw) < 2000]
 
 HARNESSES = {
     "envelope": Harness(envelope, _ENVELOPES),
     "content": Harness(content, _SIGNED),
-    "unpad": Harness(unpad, [*_SIGNED, padding.pad(b""), bytes(256), b"\x80"]),
-    "body": Harness(body, _BODIES, memory=400),
+    "unpad": Harness(unpad, [*_SIGNED, padding.pad(b""), padding.pad(b"")[:-1] + b"\1", bytes(256), b"\x80"]),
+    "body": Harness(body, [*_BODIES, _CROWDED], memory=256),
 }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.fuzz.harness import Choices, to_bytes, to_text
 from tests.fuzz.table import HARNESSES
 
-_CONSTANT = 256 * 1024  # bytes that a parser may allocate whatever the input
+_CONSTANT = 64 * 1024  # bytes that a parser may allocate whatever the input
 _FILLINGS = (b"\0", b"\x80", b"\x90", b"\x91", b"\xc0", b"\xff", b"=", b"[", b"A")
 
 each = pytest.mark.parametrize("name", HARNESSES)

@@ -207,10 +207,10 @@ HARNESSES = {
     "pin": Harness(pin, to_bytes(_PINS), 256),
     "address": Harness(address, to_bytes(_ADDRESSES), 512),
     "known-hosts": Harness(known_hosts, to_bytes(_KNOWN_HOSTS), 1024),
-    "config": Harness(config, to_bytes(_CONFIGS), 1024, memory=2000),
+    "config": Harness(config, to_bytes(_CONFIGS), 1024, memory=256),
     "limit": Harness(limit, _LIMITS, 64),
     "time-span": Harness(time_span, to_bytes(["90", "30m", "7d", "1y", ""]), 64),
     "identity": Harness(identity, _PEMS, 1024),
-    "name": Harness(name, to_bytes(vector["input"] for vector in vectors("names"))),
+    "name": Harness(name, to_bytes(vector["input"] for vector in vectors("names")), memory=128),
     "message-text": Harness(message_text, to_bytes(["hello", "", "two\nlines", "\0", "\ud800"])),
 }
