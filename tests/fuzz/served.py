@@ -95,4 +95,4 @@ _SEEDS = [
     b"\0\0\0bits\2\0\1hello..." + b"\2\0\2more\2\0\4\2\0\1x",
 ]
 
-HARNESSES = {"session": Harness(session, _SEEDS, 512, memory=256)}
+HARNESSES = {"session": Harness(session, _SEEDS, 512, memory=4096)}
