@@ -2,8 +2,6 @@
 
 import atexit
 import functools
-import tempfile
-from pathlib import Path
 from typing import Final
 
 from securechat.client.conversation import Event, Kind
@@ -17,12 +15,11 @@ from securechat.errors import ProtocolError
 from securechat.protocol import frames, messages
 from securechat.protocol.messages import Change, Direction, Joined, MemberChange, Past, Record, ServerMessage
 from securechat.sealing.body import Seen
-from tests.fuzz.harness import Choices, Harness
+from tests.fuzz.harness import Choices, Harness, make_directory
 from tests.support.rooms import CLOCK, KEYS, LOG_ID, ME, MY_SESSION, OTHER_LOG_ID, Log, letters_of, member
 
 _LARGEST: Final = 2**53 - 1
 _EVENTS: Final = 10  # for one message of the server, and for each envelope or member in it
-_DIRECTORY: Final = tempfile.TemporaryDirectory(prefix="securechat-fuzz-")
 
 
 def _honest_log() -> Log:
@@ -61,7 +58,7 @@ _BACKLOGS: Final = (Backlog(), Backlog(0, is_new=False), Backlog(3), Backlog(0, 
 @functools.cache
 def _profile() -> State:
     """Return a profile that has met nobody and learns nothing; one for all runs, for speed."""
-    state = State.open(Path(_DIRECTORY.name) / "state.sqlite")
+    state = State.open(make_directory() / "state.sqlite")
     atexit.register(state.close)
     return state
 

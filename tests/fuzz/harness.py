@@ -4,7 +4,10 @@ A harness takes any bytes and returns, or raises because the code under it broke
 one documented error. So the fuzzer (``scripts/fuzz``) and the tests (``test_harnesses.py``) run the same.
 """
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -59,6 +62,13 @@ class Choices:
     def one_of(self, options: Sequence[T]) -> T:
         """Return one of ``options``."""
         return options[self.byte() % len(options)]
+
+
+def make_directory() -> Path:
+    """Return a directory for the files of a harness, which goes when the process ends."""
+    path = Path(tempfile.mkdtemp(prefix="securechat-fuzz-"))
+    atexit.register(shutil.rmtree, path)
+    return path
 
 
 def vectors(stem: str) -> list[dict[str, Any]]:

@@ -1,9 +1,7 @@
 """What people type, paste and write into files."""
 
-import tempfile
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import click
@@ -20,10 +18,9 @@ from securechat.sealing import names
 from securechat.sealing.identity import Identity
 from securechat.transport.known_hosts import CA, Entry, KnownHosts
 from securechat.transport.pins import format_pin, parse_pin
-from tests.fuzz.harness import Harness, to_bytes, to_text, vectors
+from tests.fuzz.harness import Harness, make_directory, to_bytes, to_text, vectors
 
-_DIRECTORY: Final = tempfile.TemporaryDirectory(prefix="securechat-fuzz-")
-_FILE: Final = Path(_DIRECTORY.name) / "file"
+_FILE: Final = make_directory() / "file"
 _PIN: Final = bytes(range(32))
 _LIMIT_NAMES: Final = [name.replace("_", "-") for name in vars(SERVER)]
 
