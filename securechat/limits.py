@@ -102,11 +102,30 @@ BACKLOG: Final = 20
 SEND_WINDOW: Final = 128  # messages in flight
 PENDING_MESSAGES: Final = 10_000  # typed and not yet acknowledged
 EVENTS: Final = 1000  # buffered for a screen
+PRESENT_MEMBERS: Final = 20_000  # member numbers of a room that are followed
+PONG_BACKLOG: Final = 64 * KIB  # with more of ours unsent, a PING is not answered
+ALARMS_AT_ONCE: Final = 10  # of one sort that the server alone can cause; then
+ALARMS_INTERVAL: Final = 60  # s between two of them
 REPLAY_WINDOW: Final = 1024  # counters per (identity, session) (v1)
 REPLAY_FORGET_SECONDS: Final = 30 * 24 * 3600
 CHAIN_WINDOW: Final = 10_000  # links kept to judge what others have seen
 CLOCK_SKEW_SECONDS: Final = 5 * 60
+MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
+
+# The full screen.
+SCREEN_ENTRIES: Final = 20_000  # in the log
+SCREEN_CHARACTERS: Final = 8 * MIB  # in all of them
+SCREEN_ENTRY_OVERHEAD: Final = 200  # characters' worth of memory that any entry takes
+SCREEN_PAGE: Final = 200  # older messages that are loaded at once
+SCREEN_REFRESH: Final = 0.03  # changes that come within this time are drawn together
+SCREEN_TICK: Final = 0.5  # how often the state of the connection is looked at
+SCREEN_CLOSE_TIMEOUT: Final = 5.0  # for the terminal to be as it was
+SCREEN_WRAPPED: Final = 1000  # entries whose lines are kept
+SCREEN_REQUESTS: Final = 100  # typed and not yet looked at
+INPUT_ROWS: Final = 5
+INPUT_HISTORY: Final = 500
+PASTED_LINES: Final = 5  # above, it is asked
 
 
 class Rate(NamedTuple):

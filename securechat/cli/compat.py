@@ -3,6 +3,8 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from securechat.cli import interrupt
 from securechat.cli.entrance import choose_nick, profile_path
 from securechat.cli.opening import ask_trust
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 _SECRET_ONLY = ("create", "must_exist", "weak_passphrase")
 
 
-def run(main: "Main", given: dict[str, Any]) -> None:
+def run(main: "Main", given: dict[str, Any], start: interrupt.Start = trio.run) -> None:
     """Run ``main`` under trio, with an opener of a conversation in the old mode.
 
     Raises:
@@ -30,6 +32,8 @@ def run(main: "Main", given: dict[str, Any]) -> None:
     for name in _SECRET_ONLY:
         if given[name]:
             raise InputError(f"--{name.replace('_', '-')} means nothing with --compat.", "Leave it out.")
+    if given["server"] is None:
+        raise InputError("No server was named.", "With --compat, give SERVER: HOST[:PORT].")
     server = parse_server(given["server"], DEFAULT_PORT)
     room = clean(given["room"] or server.room)
     if not room:
@@ -47,4 +51,4 @@ def run(main: "Main", given: dict[str, Any]) -> None:
         del decided  # there is no history, and no list of members to stay out of
         return partial(open_legacy, LegacyOptions(server, room, nick, trust))
 
-    interrupt.run(main, make)
+    interrupt.run(main, make, start=start)
