@@ -1,0 +1,60 @@
+"""``scripts/soak``: try for minutes what the tests try for seconds, and say what was lost."""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Final, NamedTuple
+
+import click
+import trio
+
+from scripts.soaks import disk, kill, network
+from scripts.soaks.report import Report
+
+
+class _Scenario(NamedTuple):
+    run: Callable[..., Awaitable[Report]]
+    share: float  # of the time
+
+
+_SCENARIOS: Final = {
+    "kill": _Scenario(kill.run, 1.5),
+    "disk": _Scenario(disk.run, 1),
+    "network": _Scenario(network.run, 2),
+}
+
+
+@click.command()
+@click.argument("chosen", metavar="[SCENARIO]...", nargs=-1, type=click.Choice(list(_SCENARIOS)))
+@click.option("--minutes", type=click.FloatRange(min=0.05), default=10.0, show_default=True, help="For all together.")
+@click.option("--seed", type=int, help="Of what is random; by default another one each time.")
+def main(*, chosen: tuple[str, ...], minutes: float, seed: int | None) -> None:
+    """Run scenarios against a real server on loopback; exit code 1 when a bound is broken."""
+    seed = time.time_ns() % 1_000_000 if seed is None else seed
+    _raise_descriptors()
+    names = chosen or tuple(_SCENARIOS)
+    shares = sum(_SCENARIOS[name].share for name in names)
+    click.echo(f"{', '.join(names)}; {minutes:g} minutes, seed {seed}")
+    is_within = True
+    for name in names:
+        scenario = _SCENARIOS[name]
+        with tempfile.TemporaryDirectory(prefix="securechat-soak-") as directory:
+            seconds = 60 * minutes * scenario.share / shares
+            run = partial(scenario.run, Path(directory), Random(f"{seed} {name}"), seconds=seconds)
+            report = trio.run(run)
+        click.echo("\n".join(report.lines()))
+        is_within = is_within and report.is_within
+    sys.exit(0 if is_within else 1)
+
+
+def _raise_descriptors() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+main()
