@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import click
 import trio
 
-from scripts.soaks import disk, kill, network
+from scripts.soaks import certificate, disk, kill, network, power, reconnect
 from scripts.soaks.report import Report
 
 
@@ -26,6 +26,9 @@ _SCENARIOS: Final = {
     "kill": _Scenario(kill.run, 1.5),
     "disk": _Scenario(disk.run, 1),
     "network": _Scenario(network.run, 2),
+    "certificate": _Scenario(certificate.run, 0.5),
+    "power": _Scenario(power.run, 0.7),
+    "reconnect": _Scenario(reconnect.run, 0.7),
 }
 
 
