@@ -153,10 +153,10 @@ def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair:
         if key is None and b"PRIVATE KEY" not in cert.read_bytes():
             raise click.UsageError(f"{cert} holds no key: give one with --key.")
         return pair
-    own = Pair(data / "cert.pem", data / "key.pem")
-    if own.certificate.exists() and own.key.exists():
-        return own
-    return make_pair(data, list(dict.fromkeys([*_own_names(), *DEFAULT_NAMES])), overwrite=True)
+    own = Pair(data / "cert.pem", data / "key.pem", is_own=True)
+    if not own.certificate.exists() or not own.key.exists():
+        make_pair(data, list(dict.fromkeys([*_own_names(), *DEFAULT_NAMES])), overwrite=True)
+    return own
 
 
 def _own_names() -> list[str]:

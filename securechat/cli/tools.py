@@ -12,13 +12,20 @@ from securechat.cli.options import option
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), default="certs", show_default=True, help="Directory.")
-@click.option("--force", is_flag=True, help="Replace an existing pair.")
-def cert(names: tuple[str, ...], out: Path, *, force: bool) -> None:
+@click.option("--force", is_flag=True, help="Replace an existing pair by one with another pin.")
+@click.option("--renew", is_flag=True, help="Give an existing pair new dates; its names, key and pin stay.")
+def cert(names: tuple[str, ...], out: Path, *, force: bool, renew: bool) -> None:
     """Make a self-signed certificate for NAMES (default: localhost, 127.0.0.1, ::1) and print its pin."""
-    from securechat.transport.certificates import make_pair, pin_of
+    from securechat.transport.certificates import Pair, make_pair, pin_of
     from securechat.transport.pins import format_pin
 
-    pair = make_pair(out, names, overwrite=force)
+    if renew and (names or force):
+        raise click.UsageError("--renew takes neither NAMES nor --force: it changes the dates alone.")
+    if renew:
+        pair = Pair(out / "cert.pem", out / "key.pem")
+        pair.renew()
+    else:
+        pair = make_pair(out, names, overwrite=force)
     click.echo(f"{pair.certificate} and {pair.key}", err=True)
     click.echo(format_pin(pin_of(pair)))
 

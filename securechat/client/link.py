@@ -54,6 +54,7 @@ class Link:
         self._received: deque[Message] = deque()
         self._pinged: tuple[bytes, float] | None = None
         self._last_ref = 0
+        self._heard = trio.Event()
 
     async def greet(self) -> None:
         """Read the WELCOME.
@@ -84,11 +85,13 @@ class Link:
         """Send a message without waiting."""
         self.channel.send(self._connection.send(message))
 
-    def ping(self) -> None:
-        """Send a PING, whose answer sets ``lag``."""
+    def ping(self) -> trio.Event:
+        """Send a PING, whose answer sets ``lag``; return an event that is set when the server says anything at all."""
         token = os.urandom(8)
         self._pinged = token, trio.current_time()
+        self._heard = trio.Event()
         self.send(Ping(token))
+        return self._heard
 
     async def measure(self) -> float:
         """Send a PING and return the seconds until its answer; for a connection that has joined nothing.
@@ -124,6 +127,7 @@ class Link:
                 self._received.extend(self._connection.receive(data))
             except ProtocolError as error:
                 raise ServerRefusedError(f"The server broke the protocol ({error}).", "Tell who runs it.") from error
+        self._heard.set()
         message = self._received.popleft()
         match message:
             case Ping():

@@ -14,13 +14,14 @@ import pytest
 import trio
 
 from securechat import limits
-from securechat.client import session, trust
+from securechat.client import session, trust, visit
 from securechat.client.conversation import ALARMS, Event, Kind
+from securechat.client.link import Link
 from securechat.client.transcript import Backlog
 from securechat.errors import InputError, NoSuchRoomError, ServerRefusedError, UnreachableError
 from securechat.history.log import Retention
 from securechat.limits import Rate, ServerLimits
-from securechat.protocol.messages import Code, Error, Message
+from securechat.protocol.messages import Code, Error, Message, Pong
 from securechat.sealing.keys import RoomSecret
 from securechat.server.serve import Configuration, Server, Started
 from securechat.transport.certificates import make_pair
@@ -883,3 +884,27 @@ async def test_a_new_name_during_a_reconnect_is_told(
         monkeypatch.setattr(session.RoomConversation, "_join", join_slowly)
         bob.conversation.reconnect()
         await alice.is_told(Kind.RENAMED, "is now called robert~")
+
+
+async def test_a_quiet_room_keeps_its_connection(tmp_path: Path, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes but the answers to this client's own pings."""
+    monkeypatch.setattr(visit, "_TICK", 0.01)
+    monkeypatch.setattr(limits, "KEEPALIVE_SECONDS", (0.02, 0.02))
+    monkeypatch.setattr(limits, "REPLY_TIMEOUT", 1.0)
+    answers = 0
+    note = Link._note_pong
+
+    def count(link: Link, pong: Pong) -> None:
+        nonlocal answers
+        answers += 1
+        note(link, pong)
+
+    monkeypatch.setattr(Link, "_note_pong", count)
+    async with members(tmp_path, house, "alice") as (alice,):
+        link = alice.conversation.link
+        with trio.fail_after(PATIENCE):
+            while answers < 20 and alice.conversation.link is link:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        assert alice.conversation.link is link
+        alice.take_rest()
+        assert not any("connection lost" in text for text in alice.of(Kind.NOTICE))
