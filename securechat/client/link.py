@@ -8,7 +8,7 @@ import trio
 
 from securechat import limits
 from securechat.errors import ProtocolError, ServerRefusedError, UnreachableError
-from securechat.protocol.connection import ClientConnection
+from securechat.protocol.connection import ClientConnection, State
 from securechat.protocol.messages import (
     ClientMessage,
     Goodbye,
@@ -82,8 +82,9 @@ class Link:
         return self._last_ref
 
     def send(self, message: ClientMessage) -> None:
-        """Send a message without waiting."""
-        self.channel.send(self._connection.send(message))
+        """Send a message without waiting; after the server's GOODBYE, nothing."""
+        if self._connection.state is not State.ENDED:  # it may have come together with what is worked on still
+            self.channel.send(self._connection.send(message))
 
     def ping(self) -> trio.Event:
         """Send a PING, whose answer sets ``lag``; return an event that is set when the server says anything at all."""
