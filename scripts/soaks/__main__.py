@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import click
 import trio
 
-from scripts.soaks import certificate, clock, disk, kill, network, power, reconnect
+from scripts.soaks import certificate, clock, disk, kill, memory, network, power, reconnect
 from scripts.soaks.report import Report
 
 
@@ -23,6 +23,7 @@ class _Scenario(NamedTuple):
 
 
 _SCENARIOS: Final = {
+    "memory": _Scenario(memory.run, 1.5),
     "kill": _Scenario(kill.run, 1.5),
     "disk": _Scenario(disk.run, 1),
     "network": _Scenario(network.run, 2),
@@ -61,4 +62,5 @@ def _raise_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-main()
+if __name__ == "__main__":
+    main()
