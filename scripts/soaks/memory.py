@@ -4,7 +4,8 @@ The bound on the server's memory is put together from what it may hold, in MiB:
 
 - ``_BASE``: Python, its libraries, OpenSSL and SQLite with their caches, and one commit of each kind;
 - for each connection ``_CONNECTION``: the state of TLS, of the session and of its member;
-- for each one that does not read ``_LAGGARD``: what was encrypted for it and waits for its socket; messages
+- for each one that does not read ``_LAGGARD``: what was encrypted for it and waits for its socket, which is a
+  commit's at the most (``limits.COMMIT_BYTES``); messages
   that wait behind it are shared by all members of a room: ``_SHARED``, twice the outbox of one reader, because one
   that was sent away comes back while others are behind still;
 - for each sender what it may have in flight (``limits.IN_FLIGHT_BYTES``).
@@ -30,9 +31,9 @@ from securechat.errors import ChannelClosedError
 from securechat.protocol.messages import Deliver
 from tests.support.visitors import Visitor, open_socket, open_visitor
 
-_BASE = 80.0
-_CONNECTION = 0.1
-_LAGGARD = 1.0
+_BASE = 60.0
+_CONNECTION = 0.055
+_LAGGARD = limits.COMMIT_BYTES / limits.MIB
 _SHARED = 2 * limits.SERVER.outbox_bytes / limits.MIB
 _IN_FLIGHT = 2 * limits.IN_FLIGHT_BYTES / limits.MIB
 
@@ -140,15 +141,19 @@ class _Load:
 
     async def deaf(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Be in the busy room and never read; come back when sent away."""
-        task_status.started()
+        await self._be_deaf(task_status.started)
         while True:
             try:
-                async with open_visitor(self.port, self.busy, keeps_raw=False, receive_buffer=4096) as visitor:
-                    while _is_connected(visitor.socket):
-                        await trio.sleep(0.5)
-                self.sent_away += 1
+                await self._be_deaf(lambda: None)
             except* (ChannelClosedError, trio.TooSlowError):
                 await trio.sleep(1)
+
+    async def _be_deaf(self, joined: Callable[[], None]) -> None:
+        async with open_visitor(self.port, self.busy, keeps_raw=False, receive_buffer=4096) as visitor:
+            joined()
+            while _is_connected(visitor.socket):
+                await trio.sleep(0.5)
+        self.sent_away += 1
 
     async def history(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Ask for all the history there is, in a loop."""
@@ -200,10 +205,10 @@ async def run(directory: Path, random: Random, *, seconds: float, crowd: Crowd |
         await _start(nursery, crowd.idle, lambda n: partial(load.idle, rooms[n // 50]))
         idle = machine.resident
         await _start(nursery, crowd.slow, lambda _: partial(load.slow, rooms[-1]))
+        await _start(nursery, crowd.deaf, lambda _: load.deaf)
         await _start(nursery, crowd.silent, lambda _: partial(load.unfinished, b""))
         await _start(nursery, crowd.beginners, lambda _: partial(load.unfinished, _BEGINNING))
         await nursery.start(load.talk)
-        await _start(nursery, crowd.deaf, lambda _: load.deaf)
         await _start(nursery, crowd.readers, lambda _: load.history)
         steady = await _observe(machine, seconds / 2)
         load.rate = 0
