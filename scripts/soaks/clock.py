@@ -119,5 +119,3 @@ class _Walker:
     def _say(self, texts: list[str]) -> None:
         result = self._home.send(self._machine.running, "--nick", _WALKER, typed="".join(f"{t}\n" for t in texts))
         assert result.code == 0, result
-
-

@@ -14,7 +14,7 @@ import trio
 
 from scripts.soaks.report import Report
 from scripts.soaks.servers import KEEP_ALL, Machine, open_machine
-from tests.support.traffic import open_traffic
+from tests.support.traffic import Traffic, open_traffic
 
 _TOLD = "the server takes no message now"
 _STEP = 64 * 1024
@@ -78,7 +78,7 @@ def _small_disk(path: Path, mib: int) -> Iterator[_SmallDisk | _ShortFiles]:
 
 
 async def run(directory: Path, random: Random, *, seconds: float, pause: float = 0.02) -> Report:
-    """Fill the disk again and again, and restart the server on it once while it is full.
+    """Fill the disk again and again, and free it.
 
     Args:
         directory: An empty one.
@@ -96,12 +96,8 @@ async def run(directory: Path, random: Random, *, seconds: float, pause: float =
             until = trio.current_time() + seconds
             while not times or trio.current_time() < until:
                 await traffic.until_heard(random.randrange(1, 100))
-                told = traffic.notices(_TOLD)
-                disk.fill(machine)
-                await traffic.until_true(lambda told=told: traffic.notices(_TOLD) > told)
+                await _fill_once(disk, machine, traffic)
                 times += 1
-                disk.free(machine)
-                await traffic.until_heard(1)
             verdict = await traffic.settle()
             await machine.stop()
             report.tell(f"times: {disk.name}", times)
@@ -109,3 +105,12 @@ async def run(directory: Path, random: Random, *, seconds: float, pause: float =
             report.tell("damaged files", machine.integrity() != "ok", most=0)
             report.tell("faults that the server logged", machine.faults(), most=0)
     return report
+
+
+async def _fill_once(disk: _SmallDisk | _ShortFiles, machine: Machine, traffic: Traffic) -> None:
+    """Fill the disk until members are told, then free it until they hear each other again."""
+    told = traffic.notices(_TOLD)
+    disk.fill(machine)
+    await traffic.until_true(lambda: traffic.notices(_TOLD) > told)
+    disk.free(machine)
+    await traffic.until_heard(1)

@@ -1,7 +1,7 @@
 """A bad network between members and server: every fault of the proxy, in either direction, again and again."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 
@@ -17,6 +17,9 @@ from tests.support.traffic import Traffic, open_traffic
 _FOUND_SPEAKING = 10 + 20 + 2
 _FOUND_LISTENING = 60 + 10 + 20 + 2
 _HALF_OPEN = "half-open"
+
+
+Suffer = Callable[[FaultProxy, Random], Awaitable[None]]
 
 
 async def run(
@@ -75,7 +78,7 @@ async def _half_open(proxy: FaultProxy, traffic: Traffic) -> tuple[float, float]
     return speaking, trio.current_time() - began
 
 
-def _either(make: Callable[[Random], Fault], seconds: float = 0.3) -> Callable[[FaultProxy, Random], object]:
+def _either(make: Callable[[Random], Fault], seconds: float = 0.3) -> Suffer:
     """Return a fault of one direction, chosen by lot, that lasts so long."""
 
     async def suffer(proxy: FaultProxy, random: Random) -> None:
@@ -102,7 +105,7 @@ async def _swallow_and_cut(proxy: FaultProxy, random: Random) -> None:
     proxy.cut()
 
 
-_FAULTS = {
+_FAULTS: dict[str, Suffer] = {
     "bytes one by one": _either(lambda _: Fault(piece=1)),
     "small pieces, late": _either(lambda random: Fault(piece=random.randrange(1, 3000), delay=0.01)),
     "a flipped bit": _either(lambda random: Fault(corrupt=random.randrange(2000))),
