@@ -4,6 +4,7 @@ import resource
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -45,16 +46,23 @@ def main(*, chosen: tuple[str, ...], minutes: float, seed: int | None) -> None:
     names = chosen or tuple(_SCENARIOS)
     shares = sum(_SCENARIOS[name].share for name in names)
     click.echo(f"{', '.join(names)}; {minutes:g} minutes, seed {seed}")
-    is_within = True
-    for name in names:
-        scenario = _SCENARIOS[name]
-        with tempfile.TemporaryDirectory(prefix="securechat-soak-") as directory:
-            seconds = 60 * minutes * scenario.share / shares
-            run = partial(scenario.run, Path(directory), Random(f"{seed} {name}"), seconds=seconds)
+    reports = [_run(name, seed, 60 * minutes * _SCENARIOS[name].share / shares) for name in names]
+    sys.exit(0 if all(reports) else 1)
+
+
+def _run(name: str, seed: int, seconds: float) -> bool:
+    """Run one scenario, tell what it found, and return whether it stayed within its bounds."""
+    is_within = False
+    with tempfile.TemporaryDirectory(prefix="securechat-soak-") as directory:
+        try:
+            run = partial(_SCENARIOS[name].run, Path(directory), Random(f"{seed} {name}"), seconds=seconds)
             report = trio.run(run)
-        click.echo("\n".join(report.lines()))
-        is_within = is_within and report.is_within
-    sys.exit(0 if is_within else 1)
+            click.echo("\n".join(report.lines()))
+            is_within = report.is_within
+        except* (AssertionError, trio.TooSlowError) as broken:
+            click.echo("".join(traceback.format_exception(broken)))
+            click.echo(f"{name}:\n    BROKEN: something never came, see above")
+    return is_within
 
 
 def _raise_descriptors() -> None:
