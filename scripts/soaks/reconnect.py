@@ -26,7 +26,7 @@ async def run(directory: Path, random: Random, *, seconds: float, members: int =
     Args:
         directory: An empty one.
         random: Chooses between a restart in good order and a crash.
-        seconds: How long; one of each at the least.
+        seconds: How long; once at the least.
         members: How many.
     """
     report = Report("reconnect")
@@ -38,8 +38,8 @@ async def run(directory: Path, random: Random, *, seconds: float, members: int =
     ):
         await _until_all_see_all(crowd)
         until = trio.current_time() + seconds
-        while times < 2 or trio.current_time() < until:
-            number = (signal.SIGTERM, signal.SIGKILL)[times % 2 if times < 2 else random.randrange(2)]
+        while not times or trio.current_time() < until:
+            number = random.choice([signal.SIGTERM, signal.SIGKILL])
             times += 1
             took, passed = await _restart(machine, proxy, crowd, number, f"back {times}")
             worst, most = max(worst, took), max(most, passed)

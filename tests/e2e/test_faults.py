@@ -17,18 +17,18 @@ from tests.support.programs import SECURECHAT, Home
 from tests.support.tracing import STRACE, Call, read_trace, strace_line
 from tests.support.visitors import open_visitor
 
-CROWD = memory.Crowd(idle=100, silent=30, beginners=30, slow=20, deaf=15)
+CROWD = memory.Crowd(idle=60, silent=20, beginners=20, slow=10, deaf=10)
 needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
 
 
 @pytest.mark.parametrize(
     "run",
     [
-        pytest.param(partial(kill.run, seconds=3), id="kill"),
+        pytest.param(partial(kill.run, seconds=0), id="kill"),
         pytest.param(partial(disk.run, seconds=0), id="disk"),
-        pytest.param(partial(memory.run, seconds=4, crowd=CROWD), id="memory"),
-        pytest.param(partial(power.run, seconds=0, tries=40), id="power", marks=needs_strace),
-        pytest.param(partial(reconnect.run, seconds=0, members=30), id="reconnect"),
+        pytest.param(partial(memory.run, seconds=3, crowd=CROWD), id="memory"),
+        pytest.param(partial(power.run, seconds=0, tries=25), id="power", marks=needs_strace),
+        pytest.param(partial(reconnect.run, seconds=0, members=20), id="reconnect"),
     ],
 )
 async def test_it_stays_within_its_bounds(run: Callable[[Path, Random], Awaitable[Report]], tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ async def jump_until(clock: MockClock, is_true: Callable[[], Any], most: float) 
     """Let time pass, a second at once, until something is true; fail when it takes more than ``most`` seconds."""
     for _ in range(ceil(most)):
         clock.jump(1)
-        await wait_all_tasks_blocked(0.003)
+        await wait_all_tasks_blocked(0.005)
         if is_true():
             return
     raise AssertionError(f"not within {most} s")
@@ -146,9 +146,11 @@ async def test_a_half_open_connection_is_found_by_a_client_who_says_something(
         open_member(tmp_path, proxy.port, started.pin, "alice") as alice,
         open_member(tmp_path, started.port, started.pin, "bob") as bob,
     ):
+        before = proxy.connections
         proxy.strand()
         alice.say("is anybody there?")
-        await jump_until(mock_clock, lambda: bob.take_rest() and bob.texts, 10 + limits.REPLY_TIMEOUT + 5)
+        await jump_until(mock_clock, lambda: proxy.connections > before, 10 + limits.REPLY_TIMEOUT + 10)
+        await bob.hears("is anybody there?")
         assert bob.texts == ["is anybody there?"]
         await alice.settles()
         alice.take_rest()
