@@ -14,8 +14,8 @@ from tests.support.traffic import Traffic, open_traffic
 
 # Until a client notices a half-open connection: it looks each 10 s whether a PING is due, which it is when a message
 # waits for its acknowledgement, else after the keep-alive of 60 s, and gives the answer 20 s; then it comes back.
-_FOUND_SPEAKING = 10 + 20 + 2
-_FOUND_LISTENING = 60 + 10 + 20 + 2
+_FOUND_SPEAKING = 10 + 20 + 5
+_FOUND_LISTENING = 60 + 10 + 20 + 5
 _HALF_OPEN = "half-open"
 
 
