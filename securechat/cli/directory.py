@@ -1,13 +1,14 @@
 """A server's data directory, and who may use it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from securechat.errors import SecurechatError
+from securechat.files import server_directory
 
 
 class InUseError(SecurechatError):
@@ -16,18 +17,20 @@ class InUseError(SecurechatError):
 
 def data_path(given: Path | None) -> Path:
     """Return the directory of a server."""
-    return given or platformdirs.user_data_path("securechat") / "server"
+    return given or server_directory()
 
 
 @contextmanager
 def only_server(data: Path) -> Iterator[None]:
     """Keep a second server from the same directory."""
-    lock = FileLock(data / "lock", timeout=0, mode=0o600)
+    path = data / "lock"
+    lock = FileLock(path, timeout=0, mode=0o600)
     try:
         lock.acquire()
+        path.write_text(str(os.getpid()))
     except Timeout:
         raise InUseError(
-            f"Another securechat server uses {data}.",
+            f"Another securechat server (process {_read(path)}) uses {data}.",
             "Stop that one, or name another directory with --data.",
         ) from None
     except OSError as error:
@@ -39,3 +42,10 @@ def only_server(data: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text() or "?"
+    except OSError:
+        return "?"

@@ -1,10 +1,7 @@
 """A server run from the command line: its certificate, its signals, and what its operator sees."""
 
 import logging
-import os
-import signal
 import socket
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -15,10 +12,10 @@ import click
 import trio
 
 from securechat import limits
+from securechat.cli.attend import Announcer, obey_signals, obey_typing, outward_address
 from securechat.cli.directory import data_path, only_server
 from securechat.cli.limiting import read_limits
 from securechat.cli.logs import set_up_logs
-from securechat.client.address import ServerAddress
 from securechat.errors import InputError, SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
@@ -29,17 +26,12 @@ from securechat.server.gate import Gate
 from securechat.server.listeners import open_listeners
 from securechat.server.serve import Configuration, Server, Started
 from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair
-from securechat.transport.pins import format_pin
 from securechat.transport.tls import ServerTls
-from securechat.ui.typed import input_lines
 
-_WILDCARDS: Final = frozenset({None, "0.0.0.0", "::"})  # noqa: S104
 _ANY: Final = "0.0.0.0"  # noqa: S104
 _LOOPBACK: Final = "127.0.0.1"
 _MOST_PORT: Final = 65535
-_FOREGROUND_POLL: Final = 1.0
 _logger = logging.getLogger("securechat.server")
-_OUTSIDE: Final = "192.0.2.1"  # RFC 5737: belongs to nobody; nothing is sent there
 
 
 def operate(given: dict[str, Any]) -> None:
@@ -87,10 +79,19 @@ async def _serve(given: dict[str, Any]) -> None:
                     await server.serve(task_status=task_status)
                 nursery.cancel_scope.cancel()
 
-            await nursery.start(_obey_signals, running, nursery.cancel_scope)
-            started = await nursery.start(run)
-            _announce(started, given["host"], is_own=given["cert"] is None)
-            nursery.start_soon(_obey_typing, running)
+            def stop() -> None:
+                for one in running:
+                    one.stop()
+
+            def reload() -> None:
+                for one in running:
+                    one.reload()
+                announcer.announce_change(server.started)
+
+            announcer = Announcer(given["host"], is_own=given["cert"] is None)
+            await nursery.start(obey_signals, stop, reload, nursery.cancel_scope)
+            announcer.announce(await nursery.start(run))
+            nursery.start_soon(obey_typing, stop)
 
 
 class _Running(Protocol):
@@ -163,79 +164,4 @@ def _own_names() -> list[str]:
     """Return what others may call this machine: its outward address, then its name."""
     name = socket.gethostname()
     is_sound = name.isascii() and name.replace("-", "").replace(".", "").isalnum()
-    return [found for found in (_outward_address(), name if is_sound else None) if found]
-
-
-def _outward_address() -> str | None:
-    """Return the address from which this machine would talk to the internet; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((_OUTSIDE, 9))
-        except OSError:
-            return None
-        address: str = probe.getsockname()[0]
-        return address
-
-
-def _announce(started: Started, host: str | None, *, is_own: bool) -> None:
-    """Print where the server is: a line for programs, then one to hand to friends."""
-    shown = host if host not in _WILDCARDS else None
-    if shown is None and not is_own:
-        shown = next((name for name in started.names if not _is_local(name)), None)
-    address = ServerAddress(shown or _outward_address() or "localhost", started.port, pin=started.pin)
-    click.echo(f"ready {address} {format_pin(started.pin)}")
-    click.echo(f"Join with: securechat chat '{address.to_line()}' --room ROOM")
-    sys.stdout.flush()
-    _tell_systemd()
-
-
-def _is_local(name: str) -> bool:
-    return name.startswith(("localhost", "127.", "*")) or name == "::1"
-
-
-def _tell_systemd() -> None:
-    """Tell a service manager that the server is ready (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect("\0" + path[1:] if path.startswith("@") else path)
-            notify.send(b"READY=1")
-
-
-async def _obey_signals(
-    running: list[_Running], scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Drain on the first SIGTERM or SIGINT, end on the second; reload on SIGHUP."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        task_status.started()
-        is_stopping = False
-        async for number in signals:
-            if number == signal.SIGHUP:
-                for one in running:
-                    one.reload()
-            elif is_stopping:
-                scope.cancel()
-            else:
-                is_stopping = True
-                for one in running:
-                    one.stop()
-
-
-async def _obey_typing(running: list[_Running]) -> None:
-    """Drain when ``stop`` is typed; the end of input is not that."""
-    if sys.stdin is None or sys.stdin.closed:
-        return
-    # A job in the background may not read the terminal. It is to get an error, and not to be halted.
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-    while True:
-        try:
-            async for line in input_lines():
-                if line.strip() == "stop":
-                    for one in running:
-                        one.stop()
-        except InputError:
-            continue
-        except OSError:
-            await trio.sleep(_FOREGROUND_POLL)
-        else:
-            return
+    return [found for found in (outward_address(), name if is_sound else None) if found]

@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 
 from securechat import limits
-from securechat.cli.options import option
+from securechat.cli.options import FILE, option
 
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path), default="certs", show_default=True, help="Directory.")
+@click.option("--out", type=FILE, default="certs", show_default=True, help="Directory.")
 @click.option("--force", is_flag=True, help="Replace an existing pair by one with another pin.")
 @click.option("--renew", is_flag=True, help="Give an existing pair new dates; its names, key and pin stay.")
 def cert(names: tuple[str, ...], out: Path, *, force: bool, renew: bool) -> None:
@@ -41,7 +41,7 @@ def passphrase(words: int) -> None:
     click.echo(f"{generated_bits(words):.0f} bits", err=True)
 
 
-_profile = option("--profile", type=click.Path(path_type=Path), help="Directory of the profile.")
+_profile = option("--profile", type=FILE, help="Directory of the profile.")
 
 
 @click.group("known-hosts")
@@ -91,7 +91,7 @@ def show_identity(profile: Path | None) -> None:
 
 
 @identity.command("export")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @_profile
 def export_identity(file: Path, profile: Path | None) -> None:
     """Write your private key to FILE (0600), to carry it to another machine."""
@@ -110,7 +110,7 @@ def export_identity(file: Path, profile: Path | None) -> None:
 
 
 @identity.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @_profile
 @click.option("--force", is_flag=True, help="Replace the identity of this profile.")
 def import_identity(file: Path, profile: Path | None, *, force: bool) -> None:

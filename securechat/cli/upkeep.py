@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from securechat.cli.options import duration, option
+from securechat.cli.options import FILE, duration, option
 from securechat.errors import SecurechatError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _PREFIX: Final = re.compile(r"[0-9a-fA-F]{8,64}")
 _PATIENCE: Final = 15.0
 _POLL: Final = 0.1
 
-_data = option("--data", type=click.Path(path_type=Path), help="The server's directory.")
+_data = option("--data", type=FILE, help="The server's directory.")
 
 
 @click.group()
@@ -138,7 +138,7 @@ def _ask_server(directory: Path, addresses: "list[bytes]") -> None:
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=FILE)
 @_data
 def backup(target: Path, data: Path | None) -> None:
     """Copy history, certificate and key of a server, running or not, to TARGET, a new directory.

@@ -4,6 +4,8 @@ A room is its address's first 8 digits: a name is nothing that the server knows.
 """
 
 import logging
+import os
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
@@ -49,6 +51,14 @@ class AccessLog:
         _logger.info(line, what, *fields.values(), extra={"fields": {"change": what, **fields}})
 
 
+class _PrivateFileHandler(WatchedFileHandler):
+    """Makes files of mode 0600: there are network addresses in them."""
+
+    def _open(self) -> TextIOWrapper:
+        os.close(os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        return super()._open()
+
+
 def log_to_file(path: Path) -> None:
     """Write the access log to ``path`` too; a file that was rotated away is opened anew.
 
@@ -56,7 +66,7 @@ def log_to_file(path: Path) -> None:
         SecurechatError: It cannot be opened.
     """
     try:
-        handler = WatchedFileHandler(path, encoding="utf-8")
+        handler = _PrivateFileHandler(path, encoding="utf-8")
     except OSError as error:
         raise SecurechatError(
             f"The access log {path} cannot be written: {error.strerror}.",

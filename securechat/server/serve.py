@@ -86,8 +86,14 @@ class Server:
         self._tls = tls
         self._gate = gate or Gate(configuration.allowed)
         self._sessions: set[Session] = set()
+        self._port = 0
         self._stop = trio.Event()
         self._empty = trio.Event()
+
+    @property
+    def started(self) -> Started:
+        """Where it listens, and with what it serves new connections."""
+        return Started(self._port, self._tls.pin, self._tls.names)
 
     def stop(self) -> None:
         """Drain: stop listening, let every session finish, close. ``serve`` returns within 10 s."""
@@ -129,9 +135,9 @@ class Server:
                 async with trio.open_nursery() as listening:
                     handler = partial(self._accept, services)
                     listening.start_soon(partial(trio.serve_listeners, handler, listeners, handler_nursery=nursery))
-                    port = listeners[0].socket.getsockname()[1]
+                    self._port = listeners[0].socket.getsockname()[1]
                     gc.freeze()  # what start-up made is here to stay
-                    task_status.started(Started(port, self._tls.pin, self._tls.names))
+                    task_status.started(self.started)
                     await self._stop.wait()
                     listening.cancel_scope.cancel()
                 await self._drain()

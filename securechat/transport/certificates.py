@@ -146,7 +146,7 @@ def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False)
     except OSError as error:
         raise SecurechatError(
             f"The certificate cannot be written to {directory}: {error.strerror}.",
-            "Name another directory with --out.",
+            "Name another directory, or check its rights.",
         ) from error
     return pair
 
