@@ -37,6 +37,7 @@ async def run(directory: Path, random: Random, *, seconds: float, pause: float =
             if random.random() < 0.3:
                 early += not await machine.start_and_kill(random.uniform(0, _START_SECONDS))
             await machine.start()
+            traffic.hurry()
         verdict = await traffic.settle()
         await machine.stop()
         report.tell("kills under load", kills)

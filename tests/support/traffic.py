@@ -144,6 +144,12 @@ class Traffic:
         alarms = tuple(event.text for person in listeners for event in person.events if event.kind in ALARMS)
         return Verdict(sum(self.said.values()), missing, twice, misordered, alarms)
 
+    def hurry(self) -> None:
+        """Let those who are pausing before their next attempt make it now."""
+        for person in self.people:
+            if not person.conversation.is_connected:
+                person.conversation.reconnect()
+
     def notices(self, part: str) -> int:
         """Return how often anybody was told something that says ``part``."""
         return sum(part in text for person in self.people for text in person.of(Kind.NOTICE))
