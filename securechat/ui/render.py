@@ -31,24 +31,29 @@ def to_line(event: Event, *, is_encrypted: bool = True) -> str:
     if event.kind is not Kind.MESSAGE or event.sender is None:
         mark = "!!" if event.is_alarm else "--"
         return f"{when} {mark} {one_line(event.text)}"
-    when += _clock_mark(event.clock_error / 1000)
-    if event.is_late:
-        when += " (out of order)"
+    when += "".join(f" ({mark})" for mark in marks(event))
     name = legible_line(event.sender.name)
     return f"{when} * {name} {one_line(event.text)}" if event.is_action else f"{when} {name}: {one_line(event.text)}"
 
 
-def _clock_mark(error: float) -> str:
-    """Say how far the signed clock, which is what is shown, is from when the message was sent, in seconds.
+def marks(event: Event) -> list[str]:
+    """Return what has to be said of a message's time, which is its sender's signed clock, and of its place.
 
-    What was typed without a connection has such a mark, and so has an old message that somebody sends again.
+    What was typed without a connection says how long before it was sent, and so does an old message that
+    somebody sends again.
     """
+    clock = _clock_mark(event.clock_error / 1000)
+    return [*filter(None, (clock, "out of order" if event.is_late else ""))]
+
+
+def _clock_mark(error: float) -> str:
+    """Return how far the signed clock is from when the message was sent, in seconds; nothing if that is little."""
     if abs(error) <= limits.CLOCK_SKEW_SECONDS:
         return ""
     size, unit = next((s, u) for s, u in _UNITS if abs(error) >= s)
     count = round(abs(error) / size)
     span = f"{count} {unit}{'s' if count > 1 else ''}"
-    return f" (written {span} before it was sent)" if error < 0 else f" (dated {span} ahead)"
+    return f"written {span} before it was sent" if error < 0 else f"dated {span} ahead"
 
 
 def to_json(event: Event, *, is_encrypted: bool = True) -> str:

@@ -7,10 +7,9 @@ from typing import Final, NamedTuple
 
 from rich.cells import cell_len
 
-from securechat import limits
 from securechat.client.conversation import Event, Kind, Sender, Unsent
 from securechat.text import legible, legible_line
-from securechat.ui.render import local_time
+from securechat.ui.render import local_time, marks
 from securechat.ui.tui.scrollback import Entry
 from securechat.ui.tui.wrapping import cut, wrap
 
@@ -85,11 +84,7 @@ def _message(event: Event, sender: Sender, place: Columns, me: str) -> list[Line
     mark, style = (_SENT if event.is_own else " "), "text"
     if not sender.is_me and mentions(event.text, me):
         mark, style = _MENTION, "mention"
-    text = legible(event.text)
-    if abs(event.clock_error) > limits.CLOCK_SKEW_SECONDS * 1000:
-        text = f"(clock off) {text}"
-    if event.is_late:
-        text = f"(out of order) {text}"
+    text = "".join(f"({mark}) " for mark in marks(event)) + legible(event.text)
     return _lines(event.time, mark, *_speaker(sender, text, place, is_action=event.is_action), style, place)
 
 

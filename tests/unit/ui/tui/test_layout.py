@@ -93,7 +93,7 @@ def test_alarms_and_notices_have_signs() -> None:
 
 
 def test_what_is_odd_about_a_message_is_said() -> None:
-    assert lines(said("hi", clock_error=400_000)) == ["22:13        bob~b0b0 \u2502 (clock off) hi"]
+    assert lines(said("hi", clock_error=400_000)) == ["22:13        bob~b0b0 \u2502 (dated 7 minutes ahead) hi"]
     assert lines(said("hi", is_late=True)) == ["22:13        bob~b0b0 \u2502 (out of order) hi"]
 
 
