@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from textual import events
 
+from securechat import limits
 from securechat.client.conversation import Event, Kind, Present, Sender, Unsent
 from securechat.ui.tui.log_view import LogView
 from securechat.ui.tui.scrollback import Entry
@@ -245,6 +246,28 @@ def test_ten_thousand_lines_scroll_as_fast_as_ten() -> None:
         await screen.pilot.resize_terminal(40, 24)
         await screen.settle()
         assert loop.time() - began < 6
+
+    play(scene)
+
+
+def test_whoever_reads_what_is_forgotten_meanwhile_goes_on_from_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SCREEN_ENTRIES", 200)
+
+    async def scene(screen: Screen) -> None:
+        for number in range(200):
+            screen.hear(f"line {number}.")
+        await screen.settle()
+        await screen.press("ctrl+home")
+        assert "line 0." in screen.text
+        for number in range(200, 1000):
+            screen.hear(f"line {number}.")
+        screen.app.query_one(LogView).page(-1)  # before anything is drawn
+        await screen.settle()
+        assert "older lines are not kept here" in screen.text
+        screen.app.log_of_room.clear()
+        screen.app.query_one(LogView).page(1)
+        await screen.settle()
+        assert "line" not in screen.text
 
     play(scene)
 
