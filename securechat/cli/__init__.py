@@ -13,6 +13,7 @@ import click
 
 from securechat.cli.group import main
 from securechat.errors import SecurechatError
+from securechat.text import one_line, sanitise
 
 _INTERRUPTED = 130
 _HERE = Path(__file__).parents[1]
@@ -35,6 +36,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except BaseException as error:
         if "--debug" in arguments:
+            sys.excepthook = _show_traceback
             raise
         return _explain(error)
     return code if isinstance(code, int) else 0
@@ -59,6 +61,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    """Print a traceback as Python does, without what a server may have written to drive the terminal."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        sys.stderr.write(sanitise(line) + "\n")
+
+
 def _place(error: BaseException) -> str:
     """Say where in this program an error came up: no text and no value of anything is in that."""
     frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
@@ -80,7 +88,7 @@ def _explain(error: BaseException) -> int:
         return 0
     known = [leaf for leaf in leaves if isinstance(leaf, SecurechatError)]
     if known and len(known) == len(leaves):
-        click.echo(f"securechat: {known[0]}", err=True)
+        click.echo(f"securechat: {one_line(str(known[0]))}", err=True)  # a server may have written a part of it
         return known[0].exit_code
     names = ", ".join(type(leaf).__name__ for leaf in leaves)
     click.echo(
