@@ -5,6 +5,7 @@ What the operator of a server may change is in ``ServerLimits``; SECURITY.md has
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, NamedTuple
 
 KIB: Final = 1024
@@ -57,7 +58,7 @@ PRESENCE_AT_ONCE: Final = 32  # members of a room up to which changes are told o
 PRESENCE_DELAY: Final = 1.0  # above: told together, this much later
 EXPIRY_INTERVAL: Final = 60.0
 CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; then nothing expires by age
-CLOCK_TRUST: Final = 3600.0  # for so long
+CLOCK_TRUST: Final = 3600.0  # for so long, as after a start
 DELETION_POLL: Final = 0.1
 METRICS_READERS: Final = 4  # at once
 METRICS_TIMEOUT: Final = 5.0
@@ -146,8 +147,8 @@ class Rate(NamedTuple):
         return f"{self.burst:g}:{self.per_second:g}"
 
 
-def _limit(default: Any, unit: str, meaning: str) -> Any:
-    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+def _limit(default: Any, unit: str, meaning: str, within: tuple[float, float] = (0, inf)) -> Any:
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, "within": within})
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,9 @@ class ServerLimits:
     handshakes: Rate = _limit(Rate(500, 50), "connections", "begun by one address; more wait")
     handshake_seconds: float = _limit(10.0, "s", "to finish TLS")
     join_seconds: float = _limit(10.0, "s", "from there to the first join")
-    keepalive: int = _limit(60, "s", "announced to clients; 2.5 times as much silence ends a connection")
+    keepalive: int = _limit(
+        60, "s", "announced to clients; 2.5 times as much silence ends a connection", within=KEEPALIVE_SECONDS
+    )
     frames: Rate = _limit(Rate(5_000, 1_000), "frames", "of one connection; a pasted block of lines is one")
     received: Rate = _limit(Rate(16 * MIB, 4 * MIB), "bytes", "of one connection")
     presence: Rate = _limit(Rate(30, 1), "changes", "of presence of one connection")

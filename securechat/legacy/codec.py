@@ -127,16 +127,21 @@ class UnitDecoder:
         self._gbk = codecs.getincrementaldecoder("gbk")()
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Take bytes in and yield the texts that have ended.
+        """Take bytes in and yield the texts that have ended, before any error behind them.
 
         Raises:
             LegacyError: They are not base64, or what they hold is not GBK.
         """
-        self._quads += _without_space(data)
+        good, bad = _part(data)
+        self._quads += good
         while True:
             end = self._quads.find(_END)
+            if end == 0:  # it ends a quad and begins none, whatever came before it at once
+                raise LegacyError("not base64")
             whole = len(self._quads) // _QUAD * _QUAD
-            taken = min(whole, end // _QUAD * _QUAD + _QUAD) if end >= 0 else whole
+            taken = min(whole, -(-end // _QUAD) * _QUAD) if end > 0 else whole
+            if not taken and bad:
+                raise LegacyError("not base64")
             if not taken:
                 return
             self._text += self._decode(bytes(self._quads[:taken]), is_last=0 <= end < taken)
@@ -171,11 +176,12 @@ class UnitDecoder:
         return self._take() if self.is_whole else ""
 
 
-def _without_space(data: bytes) -> bytes:
+def _part(data: bytes) -> tuple[bytes, bytes]:
+    """Return bytes without white space, up to the first that base64 has not, and from there on."""
     data = _SPACE.sub(b"", data)
-    if _IMPOSSIBLE.search(data):
-        raise LegacyError("not base64")
-    return data
+    match = _IMPOSSIBLE.search(data)
+    end = match.start() if match else len(data)
+    return data[:end], data[end:]
 
 
 class Heard(NamedTuple):
@@ -237,16 +243,19 @@ class GreetingDecoder:
         Raises:
             LegacyError: It is no greeting.
         """
-        self._read += _without_space(data)
+        good, bad = _part(data)
+        self._read += good
         while len(self._read) >= _QUAD:
             quad = bytes(self._read[:_QUAD])
             del self._read[:_QUAD]
             ended = "".join(self._decoder.feed(quad))
             self._text += ended or self._decoder.flush()
             if greeting := self._parse(is_last=bool(ended)):
-                return greeting, bytes(self._read)
+                return greeting, bytes(self._read) + bad
             if len(self._text) > limits.LEGACY_GREETING_CHARACTERS:
                 raise LegacyError("a greeting without an end")
+        if bad:
+            raise LegacyError("not base64")
         return None
 
     def _parse(self, *, is_last: bool) -> Greeting | None:

@@ -260,7 +260,8 @@ class Session:
 
     def _refuse(self, ref: int, code: Code, text: str, retry_after: float = 0) -> None:
         self._services.refused[code.name.lower()] += 1
-        self._reply(Error(code, ref, ceil(retry_after), _NO_SUBJECT, text))
+        most = limits.RETRY_SECONDS[1]  # no client waits longer, and a slow bucket may take days
+        self._reply(Error(code, ref, min(ceil(retry_after), most), _NO_SUBJECT, text))
 
     def _reply(self, message: ServerMessage) -> None:
         self.send(self._connection.send(message))

@@ -275,6 +275,8 @@ class SocketChannel:
         """See ``Channel.abort``."""
         if not self._closed:
             self._closed = True
+            if self.backlog and not self._broken:  # otherwise the kernel keeps what it has until the peer reads it
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._break(OSError("closed"))

@@ -537,6 +537,15 @@ async def test_a_reset_while_draining_ends_the_drain_and_the_backlog(tcp_ends: E
     await tcp_ends.server.aclose()
 
 
+async def test_what_a_reader_has_not_taken_when_it_is_sent_away_does_not_stay_in_the_kernel(tcp_ends: Ends) -> None:
+    while not tcp_ends.server.backlog:
+        tcp_ends.server.send(bytes(100_000))
+    tcp_ends.server_socket.close()
+    tcp_ends.server.abort()
+    with trio.fail_after(10), pytest.raises(ChannelBrokenError, match="broke: Connection reset by peer"):
+        await receive_all(tcp_ends.client)
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"), [(GARBAGE, "WRONG_VERSION_NUMBER"), (FORGED, "BAD_RECORD_MAC"), (b"\0" * 100, "TLS failed")]
 )
