@@ -5,7 +5,7 @@ another thread. It runs on asyncio's loop, whose guest trio is here.
 """
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import InMemoryHistory
@@ -36,7 +36,7 @@ async def edited_lines() -> AsyncGenerator[str, None]:
             return end
 
     def stop() -> None:
-        with suppress(Exception):  # it may be between two lines
+        if session.app.is_running:  # and not between two lines
             session.app.exit(exception=EOFError())
 
     while True:

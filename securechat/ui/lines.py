@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from typing import Final
 
@@ -11,6 +11,7 @@ import trio
 from securechat import limits
 from securechat.client.conversation import Conversation, Event, Kind
 from securechat.errors import InputError
+from securechat.ui.following import show_until
 from securechat.ui.leaving import settle, unknown
 from securechat.ui.render import to_json, to_line
 from securechat.ui.room_commands import commands_for
@@ -26,22 +27,6 @@ Opener = Callable[[], AbstractAsyncContextManager[Conversation]]
 def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-async def _show_until(conversation: Conversation, show: Show, is_over: Callable[[], Awaitable[object]]) -> None:
-    """Show what happens, in order, until ``is_over`` returns, and what had happened by then."""
-    async with trio.open_nursery() as nursery:
-
-        async def wait() -> None:
-            await is_over()
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(wait)
-        async for event in conversation.events:
-            show(event)
-    with suppress(trio.WouldBlock):
-        while True:
-            show(conversation.events.receive_nowait())
 
 
 async def chat(opener: Opener, typed: Callable[[], AsyncGenerator[str, None]] = input_lines) -> None:
@@ -64,9 +49,9 @@ async def chat(opener: Opener, typed: Callable[[], AsyncGenerator[str, None]] = 
                 _print(to_line(event, is_encrypted=conversation.is_encrypted))
 
         async def show_all() -> None:
-            await _show_until(conversation, show, partial(_first_of, conversation.wait_caught_up, has_left.wait))
+            await show_until(conversation, show, partial(_first_of, conversation.wait_caught_up, has_left.wait))
             await commands.greet()
-            await _show_until(conversation, show, has_left.wait)
+            await show_until(conversation, show, has_left.wait)
 
         commands = commands_for(conversation, show, typing.cancel)
         nursery.start_soon(show_all)
@@ -124,7 +109,7 @@ async def send(opener: Opener, texts: Sequence[str], *, patience: float, as_json
                         raise
             await settle(conversation, 0, patience)
 
-        await _show_until(conversation, show, send_all)
+        await show_until(conversation, show, send_all)
         if conversation.refused and not conversation.is_encrypted:
             raise unknown(conversation)
         if conversation.refused:
@@ -165,4 +150,4 @@ async def tail(opener: Opener, *, since: int, follows: bool, as_json: bool) -> N
         _print(render(event, is_encrypted=conversation.is_encrypted))
 
     async with opener() as conversation:
-        await _show_until(conversation, show, trio.sleep_forever if follows else conversation.wait_caught_up)
+        await show_until(conversation, show, trio.sleep_forever if follows else conversation.wait_caught_up)

@@ -49,4 +49,5 @@ def is_gone() -> bool:
         return False
     poller = select.poll()
     poller.register(sys.stdin.fileno(), 0)
-    return any(what & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, what in poller.poll(0))
+    # Not POLLNVAL: macOS says that of every terminal.
+    return any(what & select.POLLHUP for _, what in poller.poll(0))

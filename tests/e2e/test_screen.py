@@ -96,6 +96,7 @@ def test_a_server_that_is_restarted_is_found_again_with_what_was_typed(
         alice.shows(r"\N{HORIZONTAL ELLIPSIS} +alice .* in the middle of a sentence$")
         alice.shows(r"lost.* 1 pending")
         with box.serve(port=server.port):
+            assert member_home(tmp_path / "other", server).send(server, "--nick", "bob", "meanwhile").code == 0
             alice.shows(_CONNECTED)
             alice.shows(r"\N{CHECK MARK} +alice .* in the middle of a sentence$")
             assert alice.rows[-1].strip() == "and a draft"

@@ -92,7 +92,7 @@ class LogView(Widget):
 
     def move(self, lines: int) -> None:
         """Move down by so many lines, or up if negative; not further up than the first line at the top."""
-        self._place = self._moved(self._place or self._last(), lines)
+        self._place = self._moved(self._here(), lines)
         lacking = self.size.height - len(self._rows_above(*self._place))
         if lacking > 0:
             self._place = self._moved(self._place, lacking)
@@ -102,6 +102,10 @@ class LogView(Widget):
             self._place = None
         self.redraw()
         self.post_message(self.Moved())
+
+    def _here(self) -> tuple[int, int]:
+        """Return the place of the last line that is seen; what it was may be forgotten since."""
+        return self._last() if self._place is None else max(self._place, (self._log.first, 0))
 
     def _moved(self, place: tuple[int, int], lines: int) -> tuple[int, int]:
         """Return the place so many lines below another one, or above if negative."""
@@ -205,9 +209,7 @@ class LogView(Widget):
 
     def _draw(self) -> None:
         self._is_stale = False
-        if self._place is not None and self._place[0] < self._log.first:
-            self._place = (self._log.first, 0)
-        rows = self._rows_above(*(self._place or self._last()))
+        rows = self._rows_above(*self._here())
         blank = [self._strip(())] * (self.size.height - len(rows))
         self._strips = [*blank, *(self._strip(line, is_found=number == self._found) for number, line in rows)]
 

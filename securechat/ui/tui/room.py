@@ -10,9 +10,11 @@ from securechat.client.clock import now_ms
 from securechat.client.conversation import Conversation, Event, Kind, Sender
 from securechat.ui import guest, terminal
 from securechat.ui.commands import Commands
+from securechat.ui.following import show_until
 from securechat.ui.leaving import settle
 from securechat.ui.room_commands import RoomCommands, commands_for
 from securechat.ui.tui.app import Calls, ChatApp
+from securechat.ui.tui.away import Away
 from securechat.ui.tui.panels import View
 from securechat.ui.tui.screen_commands import ScreenCommands
 from securechat.ui.tui.scrollback import Entry
@@ -65,20 +67,20 @@ class _Room:
             load_older=lambda: self._token.run_sync_soon(self._want_older),
         )
         self._older = trio.Event()
+        self._changed = trio.Event()
         self._app = ChatApp(view_of(conversation), calls, theme)
         self._commands: Commands = commands_for(conversation, self._show, self._app.exit)
         ScreenCommands(conversation, self._app, self._commands, self._app.tell)
         if isinstance(self._commands, RoomCommands):
             self._commands.draw = self._draw
         calls.commands = self._commands.names
-        self._first_new: int | None = None  # the number of the mark before what is new since the last run
-        self._new = 0
+        self._away = Away(conversation.read_before)
+        self._last_mark = 0  # its number
 
     async def run(self) -> None:
         """Show the room until the person leaves."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read)
-            nursery.start_soon(self._greet)
+            nursery.start_soon(self._follow)
             nursery.start_soon(self._run_typed)
             nursery.start_soon(self._load_older)
             nursery.start_soon(self._watch)
@@ -88,40 +90,32 @@ class _Room:
 
     # From the room to the screen
 
-    async def _read(self) -> None:
-        events = self._conversation.events
-        async for event in events:
-            self._show(event)
-            with suppress(trio.WouldBlock):  # what is there already is looked at together
-                for _ in range(limits.SCREEN_PAGE):
-                    self._show(events.receive_nowait())
-            self._look()
+    async def _follow(self) -> None:
+        """Show all that was there, then where this person is, then what happens."""
+        await show_until(self._conversation, self._show, self._conversation.wait_caught_up)
+        self._away.has_caught_up = True
+        await self._commands.greet()
+        self._app.tell("Type a message and press Enter. /help lists the commands, /keys the keys, Ctrl-D leaves.")
+        await show_until(self._conversation, self._show, trio.sleep_forever)
 
     def _show(self, event: Event) -> None:
         if self._commands.is_ignored(event):
             return
-        self._count_new(event)
+        if self._away.note(event):
+            self._mark()
         self._app.add(Entry(event))
+        self._changed.set()
 
-    def _count_new(self, event: Event) -> None:
+    def _mark(self) -> None:
         """Part what came while this person was away from what they have read before."""
-        seen = self._conversation.read_before
-        if not (seen and event.is_backlog and event.sequence and event.sequence > seen):
-            return
-        self._new += 1
-        mark = Entry(Event(Kind.NOTICE, now_ms(), f"{self._new} while you were away"), is_mark=True)
-        if self._first_new is None:
-            self._first_new = self._app.add(mark)
+        mark = Entry(Event(Kind.NOTICE, now_ms(), self._away.text), is_mark=True)
+        if self._away.count == 1:
+            self._last_mark = self._app.add(mark)
         else:
-            self._app.replace(self._first_new, mark)
-
-    async def _greet(self) -> None:
-        await self._conversation.wait_caught_up()
-        await self._commands.greet()
-        self._app.tell("Type a message and press Enter. /help lists the commands, /keys the keys, Ctrl-D leaves.")
+            self._app.replace(self._last_mark, mark)
 
     async def _watch(self) -> None:
-        """Look at the state of the connection now and then: not all of it is told by events.
+        """Look at the state of the conversation after events, and now and then: not all of it is told by them.
 
         Raises:
             SystemExit: The terminal is gone.
@@ -129,8 +123,11 @@ class _Room:
         while True:
             if terminal.is_gone():
                 raise SystemExit(_HUNG_UP)
+            self._changed = trio.Event()
             self._look()
-            await trio.sleep(limits.SCREEN_TICK)
+            with trio.move_on_after(limits.SCREEN_TICK):
+                await self._changed.wait()
+            await trio.sleep(limits.SCREEN_REFRESH)  # what happens fast is looked at together
 
     def _look(self) -> None:
         self._app.update(view_of(self._conversation))

@@ -48,7 +48,7 @@ def _palette(
         "alarm": f"bold {ground} on {red}",
         "mark": f"bold {yellow}",
         "day": faint,
-        "picture": "#000000 on #ffffff",
+        "picture": "#ffffff on #000000",
         "found": f"{ground} on {yellow}",
         **{f"nick{number}": f"{bold} {colour}" for number, colour in enumerate(nicks)},
     }
