@@ -74,21 +74,30 @@ RETAIN_SECONDS: Final = 7 * 24 * 3600
 RETAIN_MESSAGES: Final = 10_000
 EXPIRE_MESSAGES: Final = 500  # deleted by one commit
 COMMIT_MESSAGES: Final = 2000  # appended by one commit
-COMMIT_BYTES: Final = MIB  # and delivered at once: well below the outbox of a reader that keeps up
+COMMIT_BYTES: Final = MIB
+SHARED_MESSAGES: Final = 256  # of a commit, shared by the rooms that want it, because others wait for it
+TURN_MESSAGES: Final = 32  # of one room in any case
+TURN_BYTES: Final = 256 * KIB  # and delivered at once: well below the outbox of a reader that keeps up
+FAN_OUT_BYTES: Final = MIB  # encrypted for all members before the first is written to
 
 # The old base64 mode.
 LEGACY_READ_BYTES: Final = 4096  # what old programs read at once
-LEGACY_UNIT_BYTES: Final = 3072  # which is this much in base64
-LEGACY_PACE: Final = 0.01  # between two times so much
+LEGACY_CELL_CHARACTERS: Final = 256  # what is told goes in such cells, which a read of so much does not cut
+LEGACY_CELL_BYTES: Final = 189  # of text in a cell; its base64 leaves room for the mark of an end
+LEGACY_WRITE_BYTES: Final = 1024  # whole cells that fit in one segment of any network
+LEGACY_PACE: Final = 0.01  # between two times what old programs read at once
+LEGACY_QUEUE_BYTES: Final = 64 * KIB  # that the pace holds back for one member; with more, the room is not heard
 LEGACY_GREETING_CHARACTERS: Final = 1024
 LEGACY_MESSAGE_CHARACTERS: Final = 32_000  # a longer one is told in parts
+LEGACY_NOTICE_CHARACTERS: Final = 64 * KIB  # of a server; a longer one is shown in parts
 LEGACY_SENT_BYTES: Final = 768  # of one message: an old server may read 1,024 characters at once
 LEGACY_GREETING_TIMEOUT: Final = 10.0
 LEGACY_QUIET: Final = 0.05  # ends a unit that does not end itself
+LEGACY_HEAD_TIMEOUT: Final = 5.0  # for the rest of a notice's head or of a welcome
 LEGACY_FLUSH_TIMEOUT: Final = 2.0  # for what was said last, before the reset
-LEGACY_OUTBOX_BYTES: Final = MIB
+LEGACY_OUTBOX_BYTES: Final = MIB  # that wait for a member whose socket is full; one with more is sent away
 LEGACY_ECHO_TIMEOUT: Final = 1.0  # then the next message goes out all the same
-LEGACY_MESSAGES_PER_CONNECTION: Final = (200, 20.0)
+LEGACY_MESSAGES_PER_CONNECTION: Final = (200, 20.0)  # each 4,096 characters of a longer one count as one
 LEGACY_MEMBERS: Final = 1000  # of all rooms together
 
 # The client.

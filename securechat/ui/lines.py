@@ -11,7 +11,7 @@ import trio
 from securechat import limits
 from securechat.client.conversation import Conversation, Event, Kind
 from securechat.errors import InputError
-from securechat.ui.leaving import settle
+from securechat.ui.leaving import settle, unknown
 from securechat.ui.render import to_json, to_line
 from securechat.ui.room_commands import commands_for
 from securechat.ui.typed import input_lines
@@ -125,6 +125,8 @@ async def send(opener: Opener, texts: Sequence[str], *, patience: float, as_json
             await settle(conversation, 0, patience)
 
         await _show_until(conversation, show, send_all)
+        if conversation.refused and not conversation.is_encrypted:
+            raise unknown(conversation)
         if conversation.refused:
             raise InputError(
                 f"{conversation.refused} of the messages were refused by the server.",

@@ -609,6 +609,53 @@ async def test_a_batch_is_bounded(relay: Relay, autojump_clock: MockClock, monke
     assert relay.log.batches == [7, 7, 6]
 
 
+async def test_rooms_share_a_commit(relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SHARED_MESSAGES", 8)
+    monkeypatch.setattr(limits, "TURN_MESSAGES", 2)
+    alice, loud = await relay.member()
+    bob, quiet = await relay.member(Key(7))
+    relay.log.gate = trio.Event()
+    alice.say(Send(loud, b"first"))
+    await wait_all_tasks_blocked()
+    flood = [b"%d" % number for number in range(20)]
+    alice.say(*(Send(loud, envelope) for envelope in flood))
+    await wait_all_tasks_blocked()
+    bob.say(Send(quiet, b"hello"))
+    await wait_all_tasks_blocked()
+    relay.log.gate.set()
+    assert delivered(await bob.rest()) == [b"hello"]
+    assert delivered(await alice.rest()) == [b"first", *flood]
+    assert relay.log.batches == [1, 4 + 1, 8, 8]
+
+
+async def test_more_rooms_than_a_commit_has_space_for_take_turns(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SHARED_MESSAGES", 2)
+    monkeypatch.setattr(limits, "TURN_MESSAGES", 2)
+    monkeypatch.setattr(limits, "COMMIT_MESSAGES", 4)
+    members = [await relay.member(Key(number)) for number in range(1, 6)]
+    relay.log.gate = trio.Event()
+    for visitor, handle in members:
+        visitor.say(*(Send(handle, b"%d" % number) for number in range(3)))
+        await wait_all_tasks_blocked()
+    relay.log.gate.set()
+    for visitor, _ in members:
+        assert delivered(await visitor.rest()) == [b"0", b"1", b"2"]
+    assert relay.log.batches == [2, 4, 4, 4, 1]
+
+
+async def test_a_turn_is_bounded_in_bytes(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TURN_BYTES", 100)
+    alice, handle = await relay.member()
+    sent = [bytes([number]) * 60 for number in range(3)] + [b"x" * 500, b"last"]
+    alice.say(*(Send(handle, envelope) for envelope in sent))
+    assert delivered(await alice.rest()) == sent
+    assert relay.log.batches == [1, 1, 1, 1, 1]
+
+
 async def test_who_has_too_much_in_flight_is_not_read(relay: Relay, autojump_clock: MockClock) -> None:
     alice, handle = await relay.member()
     relay.log.gate = trio.Event()
