@@ -57,7 +57,7 @@ def _heard_of_server(decoder: ServerDecoder, chunks: Iterable[bytes]) -> list[co
 
 
 def greeting(data: bytes) -> None:
-    """A greeting is the same whatever the chunks, and what follows it is left; garbage behind it may be seen at once."""
+    """A greeting is the same whatever the chunks, and what follows it is left; garbage may be seen at once."""
     whole = _greeted(lambda decoder: decoder.feed(data))
     pieces = _greeted(lambda decoder: _feed_bytewise(decoder, data))
     assert pieces == whole or isinstance(whole, str)
