@@ -40,7 +40,10 @@ def _honest_log() -> Log:
 
 _LOG: Final = _honest_log()
 _HEADS: Final = [_LOG.head(number) for number in range(_LOG.newest + 1)]
-_LETTERS: Final = dict(zip(_LOG.envelopes, letters_of(_LOG.answer(Wanted(Direction.FORWARD, 1, 99))), strict=True))
+_ALL: Final = _LOG.answer(Wanted(Direction.FORWARD, 1, 99))
+_LETTERS: Final = {
+    log_id: dict(zip(_LOG.envelopes, letters_of(_ALL, log_id), strict=True)) for log_id in (LOG_ID, OTHER_LOG_ID)
+}
 _PRESENCES: Final = [
     *(m.show(is_reader=is_reader) for m in (member("ann"), member("bob")) for is_reader in (True, False)),
     bytes(200),
@@ -104,18 +107,21 @@ class _Follower:
                     self._check([*events, *self.roster.join(joined.member, joined.listed)], 2)
             case 1:
                 past = self._past()
-                if self.transcript.wanted() and _can_be_said(past):
-                    self._check(self.transcript.page(past, _opened(past)), len(past.records))
+                if self.transcript.log_id and self.transcript.wanted() and _can_be_said(past):
+                    self._check(self.transcript.page(past, self._opened(past)), len(past.records))
             case 2:
                 past = self._past()
                 if self.transcript.log_id and self.transcript.wanted_older(20) and _can_be_said(past):
-                    self._check(self.transcript.older(past, _opened(past)), len(past.records))
+                    self._check(self.transcript.older(past, self._opened(past)), len(past.records))
             case 3:
                 sequence, envelope = self._sequence(), self._choices.one_of(_LOG.envelopes)
                 if self.transcript.log_id and _can_be_said(messages.Deliver(1, sequence, CLOCK, envelope)):
-                    self._check(self.transcript.deliver(sequence, CLOCK, _LETTERS[envelope]), 1)
+                    self._check(self.transcript.deliver(sequence, CLOCK, _LETTERS[self.transcript.log_id][envelope]), 1)
             case _:
                 self._check(self.roster.take([self._change()]), 8)
+
+    def _opened(self, past: Past) -> list[Letter]:
+        return [_LETTERS[self.transcript.log_id][record.envelope] for record in past.records]
 
     def _change(self) -> MemberChange:
         change, number = self._choices.one_of(list(Change)), self._choices.byte()
@@ -147,7 +153,7 @@ class _Follower:
             if (wanted := self.transcript.wanted()) is None:
                 break
             past = _LOG.answer(wanted)
-            self._check(self.transcript.page(past, _opened(past)), len(past.records))
+            self._check(self.transcript.page(past, self._opened(past)), len(past.records))
         assert self.transcript.is_caught_up
         assert self.transcript.position[:2] == (LOG_ID, _LOG.newest)
 
@@ -160,10 +166,6 @@ def _can_be_said(message: ServerMessage) -> bool:
     except ProtocolError:
         return False
     return True
-
-
-def _opened(past: Past) -> list[Letter]:
-    return [_LETTERS[record.envelope] for record in past.records]
 
 
 def transcript(data: bytes) -> None:
