@@ -58,7 +58,11 @@ class Roster:
     @property
     def present(self) -> dict[int, Present]:
         """Who is here, by member number; who is here under several, once."""
-        return {min(here.numbers): here.present for here in self._runs.values()}
+        return {min(here.numbers): self._as_known_now(here.present) for here in self._runs.values()}
+
+    def _as_known_now(self, present: Present) -> Present:
+        """Return a member with their verification of now: it may have come after they did."""
+        return present._replace(sender=self._people.sender(present.sender.nick, present.sender.identity))
 
     def join(self, own: int, listed: int) -> list[Event]:
         """Begin anew on a new connection: this member's number, and how many members will be listed."""

@@ -55,6 +55,7 @@ class Transcript:
         head: H_n, 32 bytes.
         oldest: The first sequence that the server still keeps.
         follows: Whether ``head`` is the chain's, or still to be taken from a page.
+        tally: What was read of the log, as the server sees it.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Transcript:
         self._links = Links()
         self._reading = Reading(people, counters, self._links, self._alarms, session, clock)
         self._followed = 0  # up to here, an earlier run of this client has followed this log
+        self.tally = self._reading.tally
         self._target = 0  # the newest sequence known to exist
         self._announced = 0  # the newest at JOINED: up to there it is backlog
         self._first_shown = 1

@@ -143,6 +143,11 @@ class Guest:
     def send(self, data: bytes) -> None:
         """Ignore."""
 
+    prepare = send
+
+    def flush(self) -> None:
+        """Ignore."""
+
     def settle(self, size: int) -> None:
         """Ignore."""
 
