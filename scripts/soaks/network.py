@@ -54,6 +54,7 @@ async def run(
             else:
                 await _FAULTS[kind](proxy, random)
             proxy.suffer()
+            traffic.hurry()
         verdict = await traffic.settle()
         for kind in chosen:
             report.tell(f"times: {kind}", tried[kind])

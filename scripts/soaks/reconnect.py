@@ -16,6 +16,7 @@ from tests.support.fault_proxy import FaultProxy, open_proxy
 from tests.support.members import Listener, open_member
 
 _PATIENCE = 120.0
+_BACK_SECONDS = 1.2 * limits.RECONNECT_MOST + 4  # the longest pause of a client, and the way in
 _ENTRY_BYTES = 450  # of a member's sealed presence in a frame; 329 of them are the envelope
 _CONNECTION_BYTES = 8 * 1024  # to connect, join, ask for history and ping
 
@@ -46,7 +47,7 @@ async def run(directory: Path, random: Random, *, seconds: float, members: int =
         alarms = [event.text for member in crowd for event in member.take_rest() if event.kind in ALARMS]
         report.tell("members of one room", members)
         report.tell("restarts and crashes", times)
-        report.tell("until all see all again, at the longest", worst, "s", 20)
+        report.tell("until all see all again, at the longest", worst, "s", _BACK_SECONDS)
         report.tell("bytes that this took", most / limits.KIB, "KiB", _bound(members) / limits.KIB)
         report.tell("connections in all", proxy.connections)
         report.tell("alarms", len(alarms), most=0)
