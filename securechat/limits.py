@@ -107,3 +107,10 @@ REPLAY_FORGET_SECONDS: Final = 30 * 24 * 3600
 CHAIN_WINDOW: Final = 10_000  # links kept to judge what others have seen
 CLOCK_SKEW_SECONDS: Final = 5 * 60
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
+
+# The desktop client.
+SHOWN_EVENTS: Final = 20_000  # of a room; the oldest go first
+SHOWN_PENDING: Final = 100  # of the messages that wait; the others are counted
+OLDER_MESSAGES: Final = 50  # asked for at once when the top is reached
+REFRESH_INTERVAL: Final = 0.5  # between looks at what changes without an event: lag, members, connection
+SENT_LINES: Final = 100  # that the arrow keys bring back
