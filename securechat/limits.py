@@ -106,6 +106,7 @@ REPLAY_WINDOW: Final = 1024  # counters per (identity, session) (v1)
 REPLAY_FORGET_SECONDS: Final = 30 * 24 * 3600
 CHAIN_WINDOW: Final = 10_000  # links kept to judge what others have seen
 CLOCK_SKEW_SECONDS: Final = 5 * 60
+MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
 
 # The desktop client.

@@ -4,6 +4,8 @@ import re
 import unicodedata
 from typing import Final
 
+from securechat.limits import MARKS_PER_CHARACTER
+
 # ECMA-48 control sequences (CSI), operating-system commands and the other string sequences, then what
 # is left of an escape. They are removed whole, so that "\x1b[31mred" becomes "red" and not "[31mred".
 _ANSI: Final = re.compile(
@@ -17,6 +19,16 @@ _SEPARATORS: Final = "\u2028\u2029"
 _UNSAFE: Final = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f{_BIDI}{_SEPARATORS}\ud800-\udfff]")
 _LINE_FEED: Final = "\n"
 LINE_FEED_MARK: Final = "\u23ce"
+
+# What takes no room by itself: format characters, fillers and variation selectors are left out of what is
+# laid out in columns; of what is drawn over the character before it, only so much is kept.
+_INVISIBLE: Final = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+_MARKS: Final = frozenset({"Mn", "Me"})
+_CONJOINING: Final = "\u1160\u11ff"  # vowels and final consonants of Hangul
+_CARRIER: Final = "\u25cc"  # a dotted circle, on which marks without a letter are drawn
 
 # Letters that look like an ASCII one in common terminal fonts, and that case folding and NFKD do not
 # unite: Cyrillic, Greek, digits and strokes.
@@ -40,6 +52,35 @@ def sanitise(text: str) -> str:
 def one_line(text: str) -> str:
     """Return ``text`` sanitised, with each line feed shown as U+23CE."""
     return sanitise(text).replace(_LINE_FEED, LINE_FEED_MARK)
+
+
+def legible(text: str) -> str:
+    """Return ``text`` sanitised for a grid of characters: each takes the room that a terminal gives it.
+
+    Beyond ``sanitise``, invisible characters are removed (also those that join emoji, which are then drawn
+    one by one), and of combining marks a character keeps the first four.
+    """
+    text = sanitise(text)
+    return text if text.isascii() else _cap_marks(_INVISIBLE.sub("", text))
+
+
+def legible_line(text: str) -> str:
+    """Return ``text`` as ``legible`` does, with each line feed shown as U+23CE."""
+    return legible(text).replace(_LINE_FEED, LINE_FEED_MARK)
+
+
+def _cap_marks(text: str) -> str:
+    kept: list[str] = []
+    marks = 0
+    for char in text:
+        is_mark = unicodedata.category(char) in _MARKS or _CONJOINING[0] <= char <= _CONJOINING[1]
+        marks = marks + 1 if is_mark else 0
+        if marks > MARKS_PER_CHARACTER:
+            continue
+        if is_mark and (not kept or kept[-1] == _LINE_FEED):
+            kept.append(_CARRIER)
+        kept.append(char)
+    return "".join(kept)
 
 
 def skeleton(nick: str) -> str:

@@ -76,6 +76,12 @@ class Event:
     is_own: bool = False
     clock_error: int = 0
 
+    @property
+    def is_alarm(self) -> bool:
+        """Whether somebody may be lying, or something is missing or was altered: it must not be overlooked."""
+        is_unreadable = self.kind is Kind.NOTICE and self.sequence is not None and self.sender is None
+        return self.kind in ALARMS or is_unreadable
+
 
 class Present(NamedTuple):
     """A member who is here: who, and whether they only read."""
@@ -117,11 +123,13 @@ class Conversation(Protocol):
         room: The room's name.
         server: Where, as HOST:PORT.
         is_encrypted: Whether the server cannot read it.
+        read_before: The sequence up to which an earlier run has shown the log; 0 for none.
     """
 
     room: str
     server: str
     is_encrypted: bool
+    read_before: int
 
     @property
     def events(self) -> Events:
@@ -146,6 +154,10 @@ class Conversation(Protocol):
     @property
     def lag(self) -> float | None:
         """Seconds from here to the server and back, as last measured; None before the first time."""
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until the next attempt to connect; None while connected or at it."""
 
     @property
     def refused(self) -> int:

@@ -18,12 +18,14 @@ class Letter(NamedTuple):
         identity: Its sender, 32 bytes; empty when it did not open.
         body: What it says; None when it did not open.
         failure: Why it did not open.
+        size: Of the envelope, in bytes.
     """
 
     digest: bytes
     identity: bytes
     body: Body | None
     failure: Failure | None
+    size: int = 0
 
 
 def read_letter(keys: RoomKeys, envelope: bytes, context: Context = Context.MESSAGE) -> Letter:
@@ -33,8 +35,8 @@ def read_letter(keys: RoomKeys, envelope: bytes, context: Context = Context.MESS
         opened = open_envelope(keys, context, envelope)
         body = parse(context, opened.body)
     except OpenError as error:
-        return Letter(digest, b"", None, error.failure)
-    return Letter(digest, opened.identity, body, None)
+        return Letter(digest, b"", None, error.failure, len(envelope))
+    return Letter(digest, opened.identity, body, None, len(envelope))
 
 
 def read_letters(keys: RoomKeys, envelopes: Iterable[bytes]) -> list[Letter]:

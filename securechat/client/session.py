@@ -15,7 +15,7 @@ import trio
 from securechat import limits
 from securechat.client import recent, trust
 from securechat.client.address import ServerAddress
-from securechat.client.clock import now_ms
+from securechat.client.clock import now_ms, seconds_left
 from securechat.client.conversation import Event, Kind, Present, Unsent
 from securechat.client.counters import Counters
 from securechat.client.event_queue import EventQueue
@@ -108,6 +108,7 @@ class RoomConversation:
             state.forget_old(keys.address)
         counters = Counters(state.heard(keys.address) if options.remembers else ())
         position = state.position(keys.address)
+        self.read_before = position.sequence if position else 0
         session = os.urandom(SESSION_BYTES)
         self.transcript = Transcript(keys.address, self.people, counters, position, options.backlog, session)
         self._outbox = Outbox(keys, options.identity, self.transcript, session)
@@ -158,6 +159,11 @@ class RoomConversation:
     def lag(self) -> float | None:
         """See ``Conversation.lag``."""
         return self.link.lag if self.link else None
+
+    @property
+    def retry_in(self) -> float | None:
+        """See ``Conversation.retry_in``."""
+        return seconds_left(self._pausing)
 
     @property
     def present(self) -> Mapping[int, Present]:
@@ -256,6 +262,7 @@ class RoomConversation:
             await self._tell_lost(lost)
             with trio.move_on_after(pause) as self._pausing:
                 await trio.sleep_forever()
+            self._pausing = None
 
     async def _tell_lost(self, lost: Exception) -> None:
         """Say why there is no connection: once for each reason, not for each attempt."""

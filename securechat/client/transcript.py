@@ -14,6 +14,7 @@ from securechat.client.counters import Counters, Verdict
 from securechat.client.letters import Letter
 from securechat.client.people import People
 from securechat.client.state import Heard, Position
+from securechat.client.tally import Tally
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Joined, Past
 from securechat.sealing import body as bodies
@@ -54,6 +55,7 @@ class Transcript:
         head: H_n, 32 bytes.
         oldest: The first sequence that the server still keeps.
         follows: Whether ``head`` is the chain's, or still to be taken from a page.
+        tally: What was read of the log, as the server sees it.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Transcript:
         self.newest = 0
         self.head = b""
         self.follows = False
+        self.tally = Tally()
         self._target = 0  # the newest sequence known to exist
         self._announced = 0  # the newest at JOINED: up to there it is backlog
         self._first_shown = 1
@@ -284,6 +287,7 @@ class Transcript:
         judged = self._counters.judge(heard, is_older=is_older)
         if judged.verdict is Verdict.DUPLICATE or (judged.verdict is Verdict.AGAIN and sequence <= self._reread):
             return []
+        self.tally.add(letter, clock)
         if judged.verdict is Verdict.CONFLICT:
             text = f"{sender.name} signed two different messages with one number; the second, {sequence}, is not shown."
             return [self._event(Kind.FORK, text, sender=sender)]

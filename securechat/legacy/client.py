@@ -17,7 +17,7 @@ import trio
 from securechat import labels, limits
 from securechat.client import trust
 from securechat.client.address import ServerAddress
-from securechat.client.clock import now_ms
+from securechat.client.clock import now_ms, seconds_left
 from securechat.client.conversation import Event, Kind, Present, Sender, Unsent
 from securechat.client.trust import Trust
 from securechat.errors import ChannelClosedError, InputError, UnreachableError
@@ -102,6 +102,7 @@ class LegacyConversation:
     """
 
     is_encrypted = False
+    read_before = 0
 
     def __init__(self, options: LegacyOptions) -> None:
         self.room = options.room
@@ -141,6 +142,11 @@ class LegacyConversation:
     def unsent(self) -> list[Unsent]:
         """See ``Conversation.unsent``. A message that was split is one for each part."""
         return [*self._sent, *self._waiting]
+
+    @property
+    def retry_in(self) -> float | None:
+        """See ``Conversation.retry_in``."""
+        return seconds_left(self._pausing)
 
     @property
     def present(self) -> dict[int, Present]:
@@ -217,6 +223,7 @@ class LegacyConversation:
             await self._tell(f"connection lost: {why.rstrip('.')}; reconnecting ({_WARNING})")
             with trio.move_on_after(pause * random.uniform(0.8, 1.2)) as self._pausing:  # noqa: S311
                 await trio.sleep_forever()
+            self._pausing = None
             pause = min(limits.RECONNECT_MOST, pause * 2)
 
     async def _visit(self, joined: Callable[[], Awaitable[None]]) -> str:

@@ -45,6 +45,15 @@ class Commands:
             "quit": Command("/quit [TEXT]: say TEXT and leave.", self._leave),
         }
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the commands, without the stroke."""
+        return sorted(self._commands)
+
+    def add(self, name: str, command: Command) -> None:
+        """Add a command that only one kind of screen has, or put it in the place of another."""
+        self._commands[name] = command
+
     def is_ignored(self, event: Event) -> bool:
         """Tell whether an event is of somebody whom this person ignores; alarms never are."""
         return (
@@ -99,7 +108,9 @@ class Commands:
     async def _names(self, _: str) -> None:
         """Tell who is here."""
         others = sorted(
-            present.sender.name + (" (reading)" if present.is_reader else "")
+            present.sender.name
+            + (" (verified)" if present.sender.verified else "")
+            + (" (reading)" if present.is_reader else "")
             for present in self._conversation.present.values()
         )
         self._tell(f"Here: {self._conversation.nick} (you)" + "".join(f", {name}" for name in others))

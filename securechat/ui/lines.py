@@ -10,7 +10,8 @@ import trio
 
 from securechat import limits
 from securechat.client.conversation import Conversation, Event, Kind
-from securechat.errors import InputError, UnreachableError
+from securechat.errors import InputError
+from securechat.ui.leaving import settle
 from securechat.ui.render import to_json, to_line
 from securechat.ui.room_commands import commands_for
 from securechat.ui.typed import input_lines
@@ -43,23 +44,6 @@ async def _show_until(conversation: Conversation, show: Show, is_over: Callable[
             show(conversation.events.receive_nowait())
 
 
-async def _settle(conversation: Conversation, most: int, patience: float) -> None:
-    """Wait until at most ``most`` messages are pending.
-
-    Raises:
-        UnreachableError: For ``patience`` seconds, none was acknowledged.
-    """
-    while (pending := conversation.pending) > most:
-        with trio.move_on_after(patience) as waiting:
-            await conversation.wait_acknowledged()
-        if waiting.cancelled_caught:
-            what, it = ("1 message was", "it") if pending == 1 else (f"{pending} messages were", "they")
-            raise UnreachableError(
-                f"{what} not acknowledged within {patience:.0f} s: {it} may or may not have been stored.",
-                "Look with 'securechat tail' before you send again.",
-            )
-
-
 async def chat(opener: Opener) -> None:
     """Talk: each line of input is a message or a command, each event a line of output.
 
@@ -89,7 +73,7 @@ async def chat(opener: Opener) -> None:
                         break
                     if line.strip():
                         await commands.run(line)
-        await _settle(conversation, 0, limits.LEAVE_TIMEOUT)
+        await settle(conversation, 0, limits.LEAVE_TIMEOUT)
         has_left.set()
 
 
@@ -128,13 +112,13 @@ async def send(opener: Opener, texts: Sequence[str], *, patience: float, as_json
         async def send_all() -> None:
             async with aclosing(_source(texts)) as source:
                 async for text in source:
-                    await _settle(conversation, _SEND_AHEAD, patience)
+                    await settle(conversation, _SEND_AHEAD, patience)
                     try:
                         conversation.say(text)
                     except InputError:
-                        await _settle(conversation, 0, patience)
+                        await settle(conversation, 0, patience)
                         raise
-            await _settle(conversation, 0, patience)
+            await settle(conversation, 0, patience)
 
         await _show_until(conversation, show, send_all)
         if conversation.refused:

@@ -5,8 +5,8 @@ import json
 from typing import Final
 
 from securechat import limits
-from securechat.client.conversation import ALARMS, Event, Kind
-from securechat.text import one_line
+from securechat.client.conversation import Event, Kind
+from securechat.text import legible_line, one_line
 
 _LAST: Final = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
 _LAST_MS: Final = int(_LAST.timestamp() * 1000)
@@ -17,19 +17,24 @@ def _moment(clock: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(min(clock, _LAST_MS) / 1000, datetime.UTC)
 
 
+def local_time(clock: int) -> datetime.datetime:
+    """Return a time in ms since 1970 UTC as this machine's clock on the wall has it."""
+    return _moment(clock).astimezone()
+
+
 def to_line(event: Event, *, is_encrypted: bool = True) -> str:
     """Return one line: local time, who and what; a line feed inside a message shows as U+23CE."""
-    when = f"{_moment(event.time).astimezone():%Y-%m-%d %H:%M:%S}"
+    when = f"{local_time(event.time):%Y-%m-%d %H:%M:%S}"
     if not is_encrypted:
         when += " [NOT ENCRYPTED]"
     if event.kind is not Kind.MESSAGE or event.sender is None:
-        mark = "!!" if event.kind in ALARMS else "--"
+        mark = "!!" if event.is_alarm else "--"
         return f"{when} {mark} {one_line(event.text)}"
     if abs(event.clock_error) > limits.CLOCK_SKEW_SECONDS * 1000:
         when += " (clock off)"
     if event.is_late:
         when += " (out of order)"
-    name = one_line(event.sender.name)
+    name = legible_line(event.sender.name)
     return f"{when} * {name} {one_line(event.text)}" if event.is_action else f"{when} {name}: {one_line(event.text)}"
 
 

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 from securechat.client.conversation import Conversation
 from securechat.client.session import RoomConversation
+from securechat.client.tally import Tally
 from securechat.errors import InputError
 from securechat.protocol import chain
 from securechat.sealing import words
 from securechat.sealing.identity import verify_words
 from securechat.ui.commands import Command, Commands, Show
+from securechat.ui.qr import qr_rows
+from securechat.ui.render import local_time
 
 
 class RoomCommands(Commands):
@@ -19,8 +22,10 @@ class RoomCommands(Commands):
         self._room_conversation = conversation
         self._commands |= {
             "whois": Command("/whois NICK: show somebody's key.", self._whois),
-            "verify": Command("/verify NICK [yes]: compare twelve words with somebody, then confirm.", self._verify),
-            "room": Command("/room: show the room and its words, and the line to hand to friends.", self._room),
+            "verify": Command("/verify NICK [yes|no]: compare twelve words with somebody, then confirm.", self._verify),
+            "room": Command(
+                "/room [qr]: show the room, its words and the line to hand to friends, or that as QR code.", self._room
+            ),
             "check": Command("/check: show words of the history so far, to compare aloud.", self._check),
             "server-view": Command("/server-view: show what the server holds on this room.", self._server_view),
         }
@@ -47,19 +52,38 @@ class RoomCommands(Commands):
         sender = self._find(nick)
         if answer == "yes":
             self._room_conversation.people.verify(sender)
-            self._tell(f"{sender.nick} is verified on this machine.")
+            self._tell(f"{sender.nick} is verified on this machine, and {sender.nick} has to confirm you as well.")
             return
+        if answer == "no":
+            self._tell(
+                f"Then {sender.name} is not who you talk to, or somebody is in between. Say nothing in confidence "
+                "here, and agree on another passphrase face to face."
+            )
+            return
+        if answer:
+            raise InputError(f"{answer} is no answer.", f"Type /verify {sender.name} yes, or no.")
         compared = verify_words(self._room_conversation.identity.public, sender.identity)
         self._tell(f"Read these words to {sender.name} over the phone or face to face: {compared}")
-        self._tell(f"If they see the same with /verify {self._room_conversation.nick}: /verify {sender.name} yes")
+        self._tell(
+            f"{sender.name} sees the same with /verify {self._room_conversation.nick}? Then both of you confirm: "
+            f"/verify {sender.name} yes. If not: /verify {sender.name} no"
+        )
 
-    async def _room(self, _: str) -> None:
+    async def _room(self, argument: str) -> None:
         """Show the room, its words, and the line to hand to friends."""
         conversation = self._room_conversation
+        if argument == "qr":
+            self.draw(qr_rows(conversation.join_line))
+            return
         self._tell(
             f"Room {conversation.room}, room words: {conversation.keys.words}. All here must see the same words."
         )
         self._tell(f"To join, besides the passphrase: {conversation.join_line}")
+
+    def draw(self, rows: list[str]) -> None:
+        """Show a picture made of characters, row by row; screens with a better way replace this."""
+        for row in rows:
+            self._tell(row)
 
     async def _check(self, _: str) -> None:
         """Show words of the history so far."""
@@ -72,14 +96,28 @@ class RoomCommands(Commands):
 
     async def _server_view(self, _: str) -> None:
         """Show what the server holds on this room."""
-        transcript = self._room_conversation.transcript
+        transcript, here = self._room_conversation.transcript, len(self._room_conversation.present)
         self._tell(f"The server knows this room as {self._room_conversation.keys.address.hex()}.")
         kept = max(0, transcript.newest + 1 - transcript.oldest)
-        self._tell(f"Its log {transcript.log_id.hex()} is at message {transcript.newest}; it keeps {kept} of them.")
         self._tell(
-            "Of each it has the time, the ciphertext and its size (329, 585, 1097 ... 32841 bytes); of each member the "
-            "network address, when it is here, and sealed presence. It has no name, nickname, passphrase or text."
+            f"Its log {transcript.log_id.hex()} is at message {transcript.newest}; it keeps {kept} of them, "
+            f"from message {transcript.oldest} on."
         )
+        self._tell(_sizes(transcript.tally))
+        self._tell(
+            "Of each message it has that time, the ciphertext and its size; of each member (you and "
+            f"{here} more) the network address, when it is here, and sealed presence. "
+            "It has no name, nickname, passphrase or text."
+        )
+
+
+def _sizes(tally: Tally) -> str:
+    """Say how many messages of which size were read, and when the server took them in."""
+    if tally.span is None:
+        return "This client has read none of them yet."
+    of_each = ", ".join(f"{count} of {size} bytes" for size, count in sorted(tally.sizes.items()))
+    first, last = (f"{local_time(clock):%Y-%m-%d %H:%M:%S}" for clock in tally.span)
+    return f"Of those that this client has read, it took in {of_each}; the first at {first}, the last at {last}."
 
 
 def commands_for(conversation: Conversation, show: Show, leave: Callable[[], None]) -> Commands:

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from securechat.text import LINE_FEED_MARK, one_line, sanitise, skeleton
+from securechat.text import LINE_FEED_MARK, legible, legible_line, one_line, sanitise, skeleton
 
 
 @pytest.mark.parametrize(
@@ -165,3 +165,24 @@ def test_a_name_of_nothing_visible_has_an_empty_skeleton() -> None:
 def test_a_skeleton_is_its_own() -> None:
     for nick in ("Álice", "rnary", "vVvv", "straße", "B0B", "\u0420eter"):
         assert skeleton(skeleton(nick)) == skeleton(nick)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("\x1b[31mred\u202e", "red"),
+        ("al\u200bi\u2060ce\ufeff\u00ad", "alice"),
+        ("\U0001f469\u200d\U0001f680", "\U0001f469\U0001f680"),
+        ("\u2764\ufe0f", "\u2764"),
+        ("a" + "\u0301" * 500 + "b", "a" + "\u0301" * 4 + "b"),
+        ("\u0301" * 9, "\u25cc" + "\u0301" * 4),
+        ("a\n\u0301", "a\n\u25cc\u0301"),
+        ("\u1112\u1161\u11ab" + "\u11ab" * 50, "\u1112\u1161" + "\u11ab" * 3),
+        ("\u3164", ""),
+        ("\u6f22\u5b57", "\u6f22\u5b57"),
+    ],
+)
+def test_text_for_a_grid_has_nothing_invisible_and_few_marks(text: str, expected: str) -> None:
+    assert legible(text) == expected
+    assert legible_line(text) == expected.replace("\n", LINE_FEED_MARK)

@@ -106,7 +106,7 @@ class Window(QMainWindow):
         self._add_action("Larger text", partial(self._zoom, 1), "Ctrl++", "Ctrl+=")
         self._add_action("Smaller text", partial(self._zoom, -1), "Ctrl+-")
         self._add_action("Usual text", partial(self._zoom, 0), "Ctrl+0")
-        self._add_action("Light, dark, or as the system", self._change_appearance, "Ctrl+D")
+        self._add_action("Light, dark, or as the system", self._change_appearance, "Ctrl+Shift+D")
         self._add_action("Quit", self.close, "Ctrl+Q")
         for number in range(9):
             QShortcut(QKeySequence(f"Alt+{number + 1}"), self, partial(self._show_talk, number))

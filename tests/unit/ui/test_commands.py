@@ -14,6 +14,7 @@ from securechat.errors import InputError
 from securechat.sealing.identity import Identity, verify_words
 from securechat.sealing.keys import RoomKeys
 from securechat.sealing.names import check_text, normalise_nick
+from securechat.ui.commands import Command
 from securechat.ui.room_commands import RoomCommands
 from tests.support.rooms import KEYS, ME, Log, Reader, member, profiles_in
 
@@ -198,8 +199,16 @@ async def test_verifying_shows_words_and_then_takes_a_yes(screen: Screen, room: 
     assert verify_words(ME.public, ANN) in words
     assert f"/verify {sender.name} yes" in how
     assert not room.people.sender("ann", ANN).verified
-    assert await screen.type(f"/verify {sender.name} yes") == ["ann is verified on this machine."]
+    (told,) = await screen.type(f"/verify {sender.name} yes")
+    assert told == "ann is verified on this machine, and ann has to confirm you as well."
     assert room.people.sender("ann", ANN).verified
+
+
+async def test_words_that_differ_are_a_warning(screen: Screen, room: Room) -> None:
+    sender = room.enter("ann", ANN)
+    (told,) = await screen.type("/verify ann no")
+    assert sender.name in told
+    assert "in between" in told
 
 
 @pytest.mark.parametrize("answer", ["no", "y", "YES", "yes please"])
@@ -256,6 +265,23 @@ async def test_the_room_is_told_with_its_words_and_the_line_for_friends(screen: 
     assert room.join_line in second
 
 
+async def test_the_line_for_friends_can_be_drawn(screen: Screen, room: Room) -> None:
+    rows = await screen.type("/room qr")
+    assert len(rows) > 10
+    assert len({len(row) for row in rows}) == 1
+    assert set("".join(rows)) <= set("\N{FULL BLOCK}\N{UPPER HALF BLOCK}\N{LOWER HALF BLOCK} ")
+
+
+async def test_a_screen_may_have_commands_of_its_own(screen: Screen) -> None:
+    async def wave(argument: str) -> None:
+        await trio.lowlevel.checkpoint()
+        screen.shown.append(Event(Kind.NOTICE, CLOCK, f"waves {argument}"))
+
+    screen.commands.add("wave", Command("/wave: wave.", wave))
+    assert "wave" in screen.commands.names
+    assert await screen.type("/wave twice") == ["waves twice"]
+
+
 async def test_a_greeting_tells_where_one_is_and_who_is_here(screen: Screen, room: Room) -> None:
     await screen.commands.greet()
     told = [event.text for event in screen.shown]
@@ -296,6 +322,13 @@ async def test_what_the_server_holds_is_told(screen: Screen, room: Room) -> None
     assert KEYS.address.hex() in lines[0]
     assert "is at message 5; it keeps 2 of them" in lines[1]
     assert log.log_id.hex() in lines[1]
+    assert "it took in 2 of 329 bytes; the first at 2023-11-1" in lines[2]
+    assert "you and 0 more" in lines[3]
+
+
+async def test_a_server_of_which_nothing_was_read_yet_holds_no_sizes(screen: Screen) -> None:
+    lines = await screen.type("/server-view")
+    assert lines[2] == "This client has read none of them yet."
 
 
 async def test_a_new_connection_can_be_asked_for(screen: Screen) -> None:

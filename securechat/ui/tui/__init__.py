@@ -1,0 +1,1 @@
+"""The full screen of `chat`: textual for the terminal, trio as a guest on its loop."""
