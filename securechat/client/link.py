@@ -43,6 +43,7 @@ class Link:
         spki_hash: SHA-256 of the server's public key, 32 bytes.
         welcome: What the server said first, clamped to what a client accepts.
         lag: Seconds that the last PING took; None before the first.
+        heard: Set by whatever comes after the last PING, be it only its answer.
     """
 
     def __init__(self, channel: Channel, spki_hash: bytes) -> None:
@@ -50,6 +51,7 @@ class Link:
         self.spki_hash = spki_hash
         self.welcome = Welcome(b"", 0, 0, 0)
         self.lag: float | None = None
+        self.heard = trio.Event()
         self._connection = ClientConnection()
         self._received: deque[Message] = deque()
         self._pinged: tuple[bytes, float] | None = None
@@ -85,8 +87,9 @@ class Link:
         self.channel.send(self._connection.send(message))
 
     def ping(self) -> None:
-        """Send a PING, whose answer sets ``lag``."""
+        """Send a PING, whose answer sets ``lag``, and wait anew for being ``heard``."""
         token = os.urandom(8)
+        self.heard = trio.Event()
         self._pinged = token, trio.current_time()
         self.send(Ping(token))
 
@@ -125,6 +128,7 @@ class Link:
             except ProtocolError as error:
                 raise ServerRefusedError(f"The server broke the protocol ({error}).", "Tell who runs it.") from error
         message = self._received.popleft()
+        self.heard.set()
         match message:
             case Ping():
                 self.send(Pong(message.token))

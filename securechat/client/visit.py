@@ -94,7 +94,6 @@ class Visit:
         self._work = trio.Event()
         self._presence: bytes | None = None
         self._hold_until = 0.0
-        self._alive = trio.Event()
         self._is_showing = False
         self._is_pulling = False
         self._asked: dict[int, _Question] = {}
@@ -204,9 +203,7 @@ class Visit:
 
     async def _read(self) -> None:
         while True:
-            message = await self._link.next()
-            self._alive.set()
-            await self._take(message)
+            await self._take(await self._link.next())
 
     async def _take(self, message: ServerMessage) -> None:
         match message:
@@ -282,9 +279,8 @@ class Visit:
             if not is_due and not self._own.outbox:
                 continue
             pinged = now
-            self._alive = trio.Event()
             self._link.ping()
             with trio.move_on_after(limits.REPLY_TIMEOUT) as waiting:
-                await self._alive.wait()
+                await self._link.heard.wait()
             if waiting.cancelled_caught and not self._is_showing:
                 self.end(ChannelBrokenError("the server does not answer"))

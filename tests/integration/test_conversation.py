@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from securechat import limits
 from securechat.client import session, trust
@@ -133,6 +134,20 @@ def has_shown(person: Listener, count: int) -> bool:
 
 
 # When the server is away
+
+
+async def test_a_quiet_room_stays_joined(house: House, tmp_path: Path, mock_clock: MockClock) -> None:
+    mock_clock.jump(10)  # the server counts life from the second second of its clock
+    async with open_member(tmp_path, house.port, house.pin, "alice") as alice:
+        await alice.conversation.wait_caught_up()
+        link = alice.conversation.link
+        assert link is not None
+        for _ in range(40):
+            mock_clock.jump(5)
+            await wait_all_tasks_blocked()
+            while not link.heard.is_set():
+                await trio.lowlevel.checkpoint()
+        assert alice.conversation.link is link
 
 
 @pytest.mark.usefixtures("soon")
