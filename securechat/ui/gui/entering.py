@@ -14,7 +14,7 @@ from securechat.client.session import Options, open_conversation
 from securechat.client.state import State
 from securechat.client.strength import check_new
 from securechat.client.trust import AskTrust, Trust
-from securechat.errors import InputError, WeakPassphraseError
+from securechat.errors import InputError, SecurechatError, WeakPassphraseError
 from securechat.legacy.client import DEFAULT_PORT as OLD_PORT
 from securechat.legacy.client import LegacyOptions, open_legacy
 from securechat.legacy.codec import clean
@@ -175,3 +175,9 @@ async def _ask_create(
         except WeakPassphraseError as error:
             raise WeakPassphraseError(error.message, "Take a generated one, and hand it to the others.") from None
     return await answers.create(server, keys)
+
+
+def first_of(group: BaseExceptionGroup[SecurechatError]) -> SecurechatError:
+    """Return the first error in a group, from whichever depth of nurseries it comes."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -37,9 +37,11 @@ class FindBar(QFrame):
         row.addWidget(tool("close", "Close the search (Esc)", self.close_bar))
         self.hide()
 
-    def open_bar(self) -> None:
-        """Show the field and go there."""
+    def open_bar(self, text: str = "") -> None:
+        """Show the field, go there, and search for ``text`` if there is any."""
         self.show()
+        if text:
+            self._field.setText(text)
         self._field.setFocus()
         self._field.selectAll()
         self._search()

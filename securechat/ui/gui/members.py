@@ -7,7 +7,7 @@ from PySide6.QtGui import QStandardItemModel
 from PySide6.QtWidgets import QMenu, QVBoxLayout, QWidget
 
 from securechat.client.conversation import Conversation, Present, Sender
-from securechat.text import one_line
+from securechat.text import legible_line
 from securechat.ui.gui import theme
 from securechat.ui.gui.listing import Line, LineView, item
 from securechat.ui.gui.widgets import label
@@ -26,7 +26,9 @@ def line_of(present: Present, *, is_encrypted: bool) -> Line:
     colours = theme.current()
     key = sender.identity or sender.nick.encode(errors="replace")
     colour = colours.accent if sender.is_me else theme.sender_colour(colours, key)
-    return Line(one_line(sender.name), detail, colour, is_good=sender.verified and is_encrypted and not sender.is_me)
+    return Line(
+        legible_line(sender.name), detail, colour, is_good=sender.verified and is_encrypted and not sender.is_me
+    )
 
 
 class Members(QWidget):

@@ -2,7 +2,7 @@
 
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
-from securechat.text import one_line
+from securechat.text import legible_line
 
 _SHOWN_MS = 6000
 _MARKUP = str.maketrans("<>&", "\u2039\u203a+")  # some desktops take a note for markup
@@ -25,7 +25,7 @@ class Notifier:
         """Tell that ``nick`` wrote in ``room``; a note appears only for what is urgent."""
         QApplication.alert(self._window)
         if is_urgent and self._tray is not None:
-            title, text = (one_line(part).translate(_MARKUP) for part in (room, f"{nick} names you"))
+            title, text = (legible_line(part).translate(_MARKUP) for part in (room, f"{nick} names you"))
             self._tray.showMessage(title, text, self._window.windowIcon(), _SHOWN_MS)
 
     def show_count(self, count: int) -> None:

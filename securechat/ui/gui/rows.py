@@ -7,10 +7,10 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from securechat import limits
-from securechat.client.conversation import ALARMS, Event, Kind, Unsent
-from securechat.text import one_line, sanitise
+from securechat.client.conversation import Event, Kind, Unsent
+from securechat.text import legible_line, one_line, sanitise
+from securechat.ui.render import local_time
 
-_LAST_MS: Final = 253_402_300_799_000  # the end of the year 9999, where the calendar ends
 _RUN_MS: Final = 5 * 60 * 1000  # what somebody says within it goes below one name
 _LINK: Final = re.compile(r"https?://[^\s<>\"\u3000-\u303f\uff00-\uffef]+", re.IGNORECASE)
 _AFTER_LINK: Final = ".,;:!?'*_~"
@@ -69,14 +69,9 @@ class Row:
     tip: str = ""
 
 
-def moment(clock: int) -> datetime.datetime:
-    """Return a time in ms since 1970 UTC, which a peer may have made up, as local time within the calendar."""
-    return datetime.datetime.fromtimestamp(min(max(clock, 0), _LAST_MS) / 1000, datetime.UTC).astimezone()
-
-
 def day_of(event: Event) -> datetime.date:
     """Return the local day of an event."""
-    return moment(event.time).date()
+    return local_time(event.time).date()
 
 
 def _day_row(day: datetime.date) -> Row:
@@ -142,7 +137,7 @@ def is_mention(event: Event, nick: str) -> bool:
 def pending_rows(unsent: list[Unsent], more: int, nick: str, *, is_connected: bool) -> list[Row]:
     """Return the rows of what the server has not acknowledged, and of how many more there are."""
     state = "sending ..." if is_connected else "waits for the connection"
-    rows = [Row(Look.PENDING_NAME, (Span(one_line(nick), Tone.NAME), Span(f"   {state}", Tone.MUTED)), is_own=True)]
+    rows = [Row(Look.PENDING_NAME, (Span(legible_line(nick), Tone.NAME), Span(f"   {state}", Tone.MUTED)), is_own=True)]
     rows += [Row(Look.PENDING, (Span(sanitise(message.text)),), is_own=True) for message in unsent]
     if more:
         rows.append(Row(Look.PENDING, (Span(f"and {more} more", Tone.MUTED),), is_own=True))
@@ -160,14 +155,14 @@ def top_row(text: str) -> Row:
 
 
 def _told(event: Event) -> Row:
-    look = Look.ALARM if event.kind in ALARMS else Look.NOTICE
-    clock = Span(f"   {moment(event.time):%H:%M}", Tone.MUTED)
+    look = Look.ALARM if event.is_alarm else Look.NOTICE
+    clock = Span(f"   {local_time(event.time):%H:%M}", Tone.MUTED)
     return Row(look, (*spans_of(one_line(event.text)), clock), tip=_tip(event))
 
 
 def _name(event: Event) -> Row:
     assert event.sender is not None
-    name = Span(one_line(event.sender.name), Tone.NAME)
+    name = Span(legible_line(event.sender.name), Tone.NAME)
     clock = Span(f"   {_clock(event)}", Tone.MUTED)
     return Row(Look.NAME, (name, clock), _key(event), event.sender.is_me, tip=_tip(event))
 
@@ -185,7 +180,7 @@ def _said(event: Event, nick: str) -> Row:
 
 def _done(event: Event, nick: str) -> Row:
     assert event.sender is not None
-    name = Span(one_line(event.sender.name), Tone.NAME)
+    name = Span(legible_line(event.sender.name), Tone.NAME)
     text = spans_of(f" {sanitise(event.text)}")
     clock = Span(f"   {_clock(event)}", Tone.MUTED)
     return Row(Look.ACTION, (name, *text, clock), _key(event), event.is_own, is_mention(event, nick), _tip(event))
@@ -211,7 +206,7 @@ def _key(event: Event) -> bytes:
 
 
 def _clock(event: Event) -> str:
-    return f"{moment(event.time):%H:%M}{_remarks(event)}"
+    return f"{local_time(event.time):%H:%M}{_remarks(event)}"
 
 
 def _remarks(event: Event) -> str:
@@ -220,8 +215,8 @@ def _remarks(event: Event) -> str:
 
 
 def _tip(event: Event) -> str:
-    tip = f"{moment(event.time):%Y-%m-%d %H:%M:%S}"
+    tip = f"{local_time(event.time):%Y-%m-%d %H:%M:%S}"
     if event.sender is not None and event.sender.identity:
         state = "you" if event.sender.is_me else "verified" if event.sender.verified else "not verified"
-        tip += f"\n{one_line(event.sender.nick)}, {state}\nkey {event.sender.identity.hex()}"
+        tip += f"\n{legible_line(event.sender.nick)}, {state}\nkey {event.sender.identity.hex()}"
     return tip + (f"\nmessage {event.sequence}" if event.sequence else "")

@@ -5,14 +5,12 @@ from functools import partial
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
-    QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QMenu,
     QProgressBar,
-    QScrollArea,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -20,50 +18,14 @@ from PySide6.QtWidgets import (
 
 from securechat import limits
 from securechat.client.address import ServerAddress, parse_server
-from securechat.client.strength import generated_bits
 from securechat.errors import InputError
-from securechat.sealing.words import generate_passphrase
 from securechat.text import one_line
 from securechat.ui.gui.entering import Entering, Typed
+from securechat.ui.gui.field import Field, PassphraseField
 from securechat.ui.gui.icons import logo
-from securechat.ui.gui.widgets import Tool, button, label, rule, tool
+from securechat.ui.gui.widgets import button, centred, label, rule, tool
 
 _WIDTH = 460
-
-
-class Field(QWidget):
-    """A name, an edit line with buttons behind it, and what is wrong with what was typed."""
-
-    def __init__(self, name: str, edit: QWidget, *behind: Tool) -> None:
-        super().__init__()
-        self.edit = edit
-        self._error = label("", "error")
-        self._error.hide()
-        caption = QLabel(name)
-        caption.setObjectName("heading")
-        caption.setBuddy(edit)
-        edit.setAccessibleName(name.replace("&", ""))
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        row = QHBoxLayout()
-        row.setSpacing(6)
-        row.addWidget(edit, 1)
-        for one in behind:
-            one.setObjectName("field")
-            row.addWidget(one)
-        column.addWidget(caption)
-        column.addLayout(row)
-        column.addWidget(self._error)
-
-    def show_error(self, text: str) -> None:
-        """Say what is wrong; nothing takes it back."""
-        if text != self._error.text():
-            self._error.setText(text)
-            self._error.setVisible(bool(text))
-            self.edit.setAccessibleDescription(text)
-            self.edit.setProperty("wrong", "true" if text else "false")
-            self.edit.style().polish(self.edit)
 
 
 class Sheet(QWidget):
@@ -106,18 +68,15 @@ class Sheet(QWidget):
         last.setVisible(bool(recent))
         self._room = QLineEdit()
         self._nick = QLineEdit(maxLength=limits.NICK_CODE_POINTS * 2)
-        self._passphrase = QLineEdit(echoMode=QLineEdit.EchoMode.Password)
-        self._eye = tool("eye", "Show the passphrase", self._show_passphrase)
-        self._eye.setCheckable(True)
-        wand = tool("wand", "Make a new passphrase", self._generate)
+        secret = PassphraseField("&Passphrase")
+        self._passphrase = secret.edit
         self._fields = {
             "server": Field("&Server", self._server, last),
             "room": Field("&Room", self._room),
             "nick": Field("&Nickname", self._nick),
-            "passphrase": Field("&Passphrase", self._passphrase, self._eye, wand),
+            "passphrase": secret,
         }
         self._pin_note = label("", "muted")
-        self._strength = label("", "muted")
         self._remember = QCheckBox("&Keep the room's secret on this machine, and ask no more")
         self._old = QCheckBox("&Old base64 mode, for the programs of the plain-TCP chat")
         self._bare = QCheckBox("Without TLS, to an original server")
@@ -147,7 +106,6 @@ class Sheet(QWidget):
         column.addWidget(self._pin_note)
         column.addLayout(names)
         column.addWidget(self._fields["passphrase"])
-        column.addWidget(self._strength)
         column.addWidget(self._remember)
         column.addWidget(rule())
         column.addWidget(self._old)
@@ -168,22 +126,9 @@ class Sheet(QWidget):
         column.addWidget(self._make_outcome())
         column.addLayout(self._make_buttons())
         column.addStretch(2)
-        scroll = QScrollArea()
-        scroll.setObjectName("sheetScroll")
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setWidgetResizable(True)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        middle = QWidget()
-        middle.setObjectName("sheetGround")
-        row = QHBoxLayout(middle)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addStretch(1)
-        row.addWidget(card, 100)
-        row.addStretch(1)
-        scroll.setWidget(middle)
         around = QVBoxLayout(self)
         around.setContentsMargins(0, 0, 0, 0)
-        around.addWidget(scroll)
+        around.addWidget(centred(card))
 
     def _make_head(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -223,11 +168,10 @@ class Sheet(QWidget):
         self._server.textChanged.connect(self._note_server)
         self._server.editingFinished.connect(self._take_line)
         for name, field in (("server", self._server), ("room", self._room), ("nick", self._nick)):
-            field.editingFinished.connect(lambda name=name: self._check_typed(name))
-            field.textEdited.connect(lambda _, name=name: self._fields[name].show_error(""))
-            field.returnPressed.connect(self._submit)
-        self._passphrase.returnPressed.connect(self._submit)
-        self._passphrase.textEdited.connect(self._note_passphrase)
+            field.editingFinished.connect(partial(self._check_typed, name))
+        for one in self._fields.values():
+            one.edit.textEdited.connect(partial(_forget_error, one))
+            one.edit.returnPressed.connect(self._submit)
         self._room.textChanged.connect(lambda _: self._show_remembered())
         self._old.toggled.connect(lambda _: self._show_mode())
 
@@ -341,32 +285,8 @@ class Sheet(QWidget):
         is_old = self._old.isChecked()
         self._fields["passphrase"].setVisible(not is_old)
         self._remember.setVisible(not is_old)
-        self._strength.setVisible(not is_old and bool(self._strength.text()))
         self._bare.setVisible(is_old)
         self._warning.setVisible(is_old)
-
-    def _show_passphrase(self) -> None:
-        is_shown = self._eye.isChecked()
-        self._passphrase.setEchoMode(QLineEdit.EchoMode.Normal if is_shown else QLineEdit.EchoMode.Password)
-
-    def _note_passphrase(self) -> None:
-        self._fields["passphrase"].show_error("")
-        self._say_strength("")
-
-    def _generate(self) -> None:
-        """Put a new passphrase in, and show it: somebody has to hand it to the others."""
-        self._passphrase.setText(generate_passphrase(limits.GENERATED_WORDS))
-        self._eye.setChecked(True)
-        self._show_passphrase()
-        self._fields["passphrase"].show_error("")
-        bits = generated_bits(limits.GENERATED_WORDS)
-        self._say_strength(f"{bits:.0f} bits, out of anybody's reach. Hand it to the others by word of mouth.")
-        self._passphrase.setFocus()
-        self._passphrase.selectAll()
-
-    def _say_strength(self, text: str) -> None:
-        self._strength.setText(text)
-        self._strength.setVisible(bool(text))
 
     def _check_typed(self, name: str) -> None:
         """Check a field that was left with something in it."""
@@ -394,3 +314,8 @@ class Sheet(QWidget):
             self._fields[wrong[0]].edit.setFocus()
         else:
             self.submitted.emit(typed)
+
+
+def _forget_error(field: Field, _: str) -> None:
+    """Say nothing more on a field that is being corrected."""
+    field.show_error("")

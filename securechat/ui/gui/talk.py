@@ -6,12 +6,14 @@ import trio
 
 from securechat import limits
 from securechat.client.clock import now_ms
-from securechat.client.conversation import ALARMS, Conversation, Event, Kind, Sender
+from securechat.client.conversation import Conversation, Event, Kind, Sender
 from securechat.client.session import RoomConversation
+from securechat.errors import UnreachableError
 from securechat.ui.gui import rows
 from securechat.ui.gui.page import Page
 from securechat.ui.gui.verify import InfoDialog, VerifyDialog
-from securechat.ui.room_commands import commands_for
+from securechat.ui.gui.window_commands import Ways, commands_for
+from securechat.ui.leaving import settle
 
 _TYPED_AHEAD = 100
 
@@ -43,13 +45,15 @@ class Talk:
         self._is_seen = is_seen
         self._changed = changed
         self._below = 0
+        self._last_backlog = 0
         self._older: list[Event] = []
         self._is_loading = False
         self._reached_start = False
         self._nursery: trio.Nursery | None = None
         self._left = trio.Event()
         self._give, self._take = trio.open_memory_channel[str](_TYPED_AHEAD)
-        self._commands = commands_for(conversation, self._tell, self._left.set)
+        ways = Ways(self.page.timeline.clear_events, self.page.search.open_bar, self.show_info)
+        self._commands = commands_for(conversation, self._tell, self._leave_in_order, ways)
         self._connect()
 
     def _connect(self) -> None:
@@ -78,13 +82,25 @@ class Talk:
             async with trio.open_nursery() as self._nursery:
                 for task in (self._show_all, self._run_typed, self._note_acknowledged, self._keep_fresh, self._greet):
                     self._nursery.start_soon(task)
-                await self._left.wait()
-                with trio.move_on_after(limits.LEAVE_TIMEOUT):
-                    while self.waiting:
-                        await self.conversation.wait_acknowledged()
+                await self._wait_left()
                 self._nursery.cancel_scope.cancel()
         finally:
             self._nursery = None
+
+    def _leave_in_order(self) -> None:
+        self._left.set()
+
+    async def _wait_left(self) -> None:
+        """Wait until the room is to be left, and until what was said last is acknowledged or given up."""
+        while True:
+            await self._left.wait()
+            try:
+                await settle(self.conversation, 0, limits.LEAVE_TIMEOUT)
+            except UnreachableError as error:
+                self._left = trio.Event()
+                self._tell(Event(Kind.NOTICE, now_ms(), f"You are still here: {error}"))
+            else:
+                return
 
     def _start(self, task: Callable[[], Awaitable[object]]) -> None:
         """Start a task that ends with the room; nothing is started where the room was left."""
@@ -108,22 +124,30 @@ class Talk:
         timeline = self.page.timeline
         is_message = event.kind is Kind.MESSAGE and event.sender is not None and not event.sender.is_me
         is_seen = self._is_seen()
-        if is_message and not is_seen and not self.unread and timeline.first is not None:
+        if is_message and timeline.first is not None and self._begins_new(event, is_seen=is_seen):
             timeline.mark_new()
         timeline.show_event(event)
-        if event.kind in ALARMS:
+        if event.is_alarm:
             self.page.show_alarm(event.text)
         if is_message and not timeline.follows:
             self._below += 1
             self.page.show_new_below(self._below)
-        if event.kind in ALARMS or (is_message and not is_seen):
+        if event.is_alarm or (is_message and not is_seen):
             self.unread += not is_seen
             self.mentions += is_message and not is_seen and rows.is_mention(event, self.conversation.nick)
             self._changed(self, event)
 
+    def _begins_new(self, event: Event, *, is_seen: bool) -> bool:
+        """Tell whether a message is the first that nobody has seen: since the last run, or since one looked away."""
+        if event.is_backlog and event.sequence is not None:
+            is_first = self._last_backlog <= self.conversation.read_before < event.sequence
+            self._last_backlog = event.sequence
+            return is_first and bool(self.conversation.read_before)
+        return not is_seen and not self.unread
+
     def names_me(self, event: Event) -> bool:
         """Tell whether an event is worth a note on the desktop: a warning, or a mention."""
-        return event.kind in ALARMS or rows.is_mention(event, self.conversation.nick)
+        return event.is_alarm or rows.is_mention(event, self.conversation.nick)
 
     def end(self, why: str) -> None:
         """Leave the page as it is, with the reason, where the room cannot go on."""
@@ -175,7 +199,9 @@ class Talk:
     def _state(self) -> str:
         conversation = self.conversation
         if not conversation.is_connected:
-            return f"no connection to {conversation.server}; trying again"
+            soon = conversation.retry_in
+            when = "now" if soon is None else f"in {soon:.0f} s"
+            return f"no connection to {conversation.server}; trying again {when}"
         lag = f" \u00b7 {conversation.lag * 1000:.0f} ms" if conversation.lag is not None else ""
         kind = "end-to-end encrypted" if conversation.is_encrypted else "NOT ENCRYPTED"
         return f"{kind} \u00b7 {conversation.server}{lag}"
@@ -190,9 +216,6 @@ class Talk:
 
     async def _run_typed(self) -> None:
         async for text in self._take:
-            if text.strip() == "/clear":
-                self.page.timeline.clear_events()
-                continue
             await self._commands.run(text)
             older, self._older = self._older, []
             self.page.timeline.show_older(older)

@@ -141,19 +141,21 @@ class Timeline(QTextBrowser):
             above += shown.count
 
     def clear_events(self) -> None:
-        """Show nothing."""
+        """Show nothing but warnings, which stay."""
+        self._show_only([shown.event for shown in self._shown if shown.event and shown.event.is_alarm])
+
+    def _show_only(self, events: Iterable[Event]) -> None:
         self._remove(1, self._body)
         self._shown.clear()
         self._body = 0
+        for event in events:
+            self.show_event(event)
 
     def refresh(self) -> None:
         """Set everything anew, in the colours of now."""
         self._formats = Formats(theme.current())
-        events = [shown.event for shown in self._shown if shown.event]
-        self.clear_events()
         self._set_top()
-        for event in events:
-            self.show_event(event)
+        self._show_only([shown.event for shown in self._shown if shown.event])
         self._set_pending()
 
     # Rows of the document: 0 above everything, then those of the events, then what is pending

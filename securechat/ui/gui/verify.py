@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWi
 from securechat.client.conversation import Sender
 from securechat.client.session import RoomConversation
 from securechat.sealing.identity import verify_words
-from securechat.text import one_line
+from securechat.text import legible_line, one_line
 from securechat.ui.gui.dialogs import Dialog
 from securechat.ui.gui.widgets import button, label, selectable
 
@@ -57,7 +57,7 @@ class VerifyDialog(Dialog):
     """
 
     def __init__(self, parent: QWidget, conversation: RoomConversation, sender: Sender) -> None:
-        name = one_line(sender.name)
+        name = legible_line(sender.name)
         super().__init__(parent, f"Is it really {name}?")
         self.column.addWidget(
             label(

@@ -4,13 +4,13 @@ One nursery holds all of it, so that nothing outlives the window. What ends a ro
 the sheet; it never ends another room.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import trio
 from PySide6.QtCore import QEvent, Qt, QUrl
-from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QResizeEvent
 from PySide6.QtWidgets import QMainWindow, QSplitter, QStackedWidget
 
 from securechat.client import recent
@@ -22,9 +22,10 @@ from securechat.errors import SecurechatError
 from securechat.sealing.keys import RoomKeys
 from securechat.text import one_line
 from securechat.ui import questions
-from securechat.ui.gui import dialogs, theme
-from securechat.ui.gui.entering import Answers, Entering, Opener, Typed
+from securechat.ui.gui import dialogs, menu, theme
+from securechat.ui.gui.entering import Answers, Entering, Opener, Typed, first_of
 from securechat.ui.gui.icons import application_icon
+from securechat.ui.gui.menu import Entry
 from securechat.ui.gui.notify import Notifier
 from securechat.ui.gui.sheet import Sheet
 from securechat.ui.gui.side import Side
@@ -64,7 +65,7 @@ class Window(QMainWindow):
         self._side = Side(self.actions())
         self._side.chosen.connect(self._show_talk)
         self._side.join_wanted.connect(self.open_sheet)
-        QShortcut(QKeySequence("F10"), self, self._side.show_menu)
+        menu.add_shortcuts(self, {"F10": self._side.show_menu})
         self._stack = QStackedWidget()
         self._split = QSplitter(Qt.Orientation.Horizontal)
         self._split.setHandleWidth(1)
@@ -95,27 +96,24 @@ class Window(QMainWindow):
     # What the keyboard and the menu do
 
     def _make_actions(self) -> None:
-        self._add_action("Join another room", self.open_sheet, "Ctrl+N")
-        self._add_action("Leave this room", self._leave_current, "Ctrl+W")
-        self._add_action("The room, and how others join", self._for_current(Talk.show_info), "Ctrl+I")
-        self._add_action("Search", self._for_current(lambda talk: talk.page.search.open_bar()), "Ctrl+F")
-        self._add_action("Show or hide the members", self._for_current(lambda t: t.page.toggle_members()), "Ctrl+M")
-        self._add_action("Show or hide the rooms", self._toggle_side, "Ctrl+L")
-        self._add_action("Next room", partial(self._step, 1), "Ctrl+PgDown")
-        self._add_action("Previous room", partial(self._step, -1), "Ctrl+PgUp")
-        self._add_action("Larger text", partial(self._zoom, 1), "Ctrl++", "Ctrl+=")
-        self._add_action("Smaller text", partial(self._zoom, -1), "Ctrl+-")
-        self._add_action("Usual text", partial(self._zoom, 0), "Ctrl+0")
-        self._add_action("Light, dark, or as the system", self._change_appearance, "Ctrl+Shift+D")
-        self._add_action("Quit", self.close, "Ctrl+Q")
-        for number in range(9):
-            QShortcut(QKeySequence(f"Alt+{number + 1}"), self, partial(self._show_talk, number))
-
-    def _add_action(self, text: str, do: Callable[[], object], *keys: str) -> None:
-        action = QAction(text, self)
-        action.setShortcuts([QKeySequence(key) for key in keys])
-        action.triggered.connect(lambda _: do())
-        self.addAction(action)
+        here = self._for_current
+        menu.add_actions(
+            self,
+            Entry("Join another room", self.open_sheet, "Ctrl+N"),
+            Entry("Leave this room", self._leave_current, "Ctrl+W"),
+            Entry("The room, and how others join", here(Talk.show_info), "Ctrl+I"),
+            Entry("Search", here(lambda talk: talk.page.search.open_bar()), "Ctrl+F"),
+            Entry("Show or hide the members", here(lambda talk: talk.page.toggle_members()), "Ctrl+M"),
+            Entry("Show or hide the rooms", self._toggle_side, "Ctrl+L"),
+            Entry("Next room", partial(self._step, 1), "Ctrl+PgDown"),
+            Entry("Previous room", partial(self._step, -1), "Ctrl+PgUp"),
+            Entry("Larger text", partial(self._zoom, 1), "Ctrl++ Ctrl+="),
+            Entry("Smaller text", partial(self._zoom, -1), "Ctrl+-"),
+            Entry("Usual text", partial(self._zoom, 0), "Ctrl+0"),
+            Entry("Light, dark, or as the system", self._change_appearance, "Ctrl+Shift+D"),
+            Entry("Quit", self.close, "Ctrl+Q"),
+        )
+        menu.add_shortcuts(self, {f"Alt+{number + 1}": partial(self._show_talk, number) for number in range(9)})
 
     def _for_current(self, do: Callable[[Talk], object]) -> Callable[[], None]:
         def act() -> None:
@@ -247,7 +245,7 @@ class Window(QMainWindow):
                     talk = self._add_talk(conversation)
                     await talk.run()
             except* SecurechatError as group:
-                why = str(next(_leaves(group)))
+                why = str(first_of(group))
         if talk is None:
             self._joining = None
             if self._sheet is not None:
@@ -330,12 +328,3 @@ class Window(QMainWindow):
         """Make room for the conversation first."""
         super().resizeEvent(event)
         self._place_side()
-
-
-def _leaves(group: BaseExceptionGroup[SecurechatError]) -> Iterator[SecurechatError]:
-    """Yield the errors in a group, from whichever depth of nurseries they come."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
