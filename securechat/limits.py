@@ -114,4 +114,5 @@ SHOWN_EVENTS: Final = 20_000  # of a room; the oldest go first
 SHOWN_PENDING: Final = 100  # of the messages that wait; the others are counted
 OLDER_MESSAGES: Final = 50  # asked for at once when the top is reached
 REFRESH_INTERVAL: Final = 0.5  # between looks at what changes without an event: lag, members, connection
+PICTURE_INTERVAL: Final = 0.03  # between two changes of what a room shows
 SENT_LINES: Final = 100  # that the arrow keys bring back

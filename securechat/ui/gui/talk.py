@@ -1,6 +1,7 @@
 """The tasks of one room: what happens goes to its page, what is typed to its conversation."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
@@ -116,9 +117,19 @@ class Talk:
     # What happens
 
     async def _show_all(self) -> None:
-        async for event in self.conversation.events:
-            if not self._commands.is_ignored(event):
-                self._show(event)
+        """Show what happens at once, and of what happens fast as much together as a screen has pictures."""
+        events = self.conversation.events
+        while True:
+            event = await events.receive()
+            with self.page.timeline.at_once(), suppress(trio.WouldBlock):
+                self._take_event(event)
+                for _ in range(limits.EVENTS):
+                    self._take_event(events.receive_nowait())
+            await trio.sleep(limits.PICTURE_INTERVAL)
+
+    def _take_event(self, event: Event) -> None:
+        if not self._commands.is_ignored(event):
+            self._show(event)
 
     def _show(self, event: Event) -> None:
         timeline = self.page.timeline

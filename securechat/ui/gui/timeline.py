@@ -7,10 +7,11 @@ The document holds, from top to bottom: one row above everything, the events, an
 
 import html
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import QHelpEvent, QPaintEvent, QResizeEvent, QTextCursor, QTextOption
 from PySide6.QtWidgets import QTextBrowser, QToolTip, QWidget
 
@@ -22,6 +23,8 @@ from securechat.ui.gui.ornament import paint_under
 from securechat.ui.gui.rows import Row
 
 _LINE_END = "\u2028"  # ends a line within a block
+_WRAPPED_AT_ONCE = 1000  # events
+_WRAP_PAUSE_MS = 60
 
 
 @dataclass
@@ -63,6 +66,9 @@ class Timeline(QTextBrowser):
         bar = self.verticalScrollBar()
         bar.valueChanged.connect(self._note_scrolled)
         bar.rangeChanged.connect(self._keep_end)
+        self.setLineWrapMode(QTextBrowser.LineWrapMode.FixedPixelWidth)
+        self._wrapping = QTimer(self, singleShot=True)
+        self._wrapping.timeout.connect(self._wrap)
         self._set_top()
 
     # What is shown
@@ -76,6 +82,16 @@ class Timeline(QTextBrowser):
     def follows(self) -> bool:
         """Whether the end is in view, and stays there."""
         return self._follows
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Wrap and paint what is shown within only at the end of it."""
+        cursor = QTextCursor(self.document())
+        cursor.beginEditBlock()
+        try:
+            yield
+        finally:
+            cursor.endEditBlock()
 
     def show_event(self, event: Event) -> None:
         """Show an event below all others."""
@@ -148,8 +164,9 @@ class Timeline(QTextBrowser):
         self._remove(1, self._body)
         self._shown.clear()
         self._body = 0
-        for event in events:
-            self.show_event(event)
+        with self.at_once():
+            for event in events:
+                self.show_event(event)
 
     def refresh(self) -> None:
         """Set everything anew, in the colours of now."""
@@ -246,10 +263,19 @@ class Timeline(QTextBrowser):
             self.top_reached.emit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Keep the end in view where it was."""
+        """Wrap what is shown anew; where that is much, not for every step of a drag."""
         super().resizeEvent(event)
+        self._wrapping.start(_WRAP_PAUSE_MS if len(self._shown) > _WRAPPED_AT_ONCE else 0)
+
+    def _wrap(self) -> None:
+        """Wrap what is shown at the width of now; the row that was at the top of the view stays there."""
+        at_top = self.cursorForPosition(QPoint(0, 0)).block()
+        self.setLineWrapColumnOrWidth(self.viewport().width())
         if self._follows:
-            self._keep_end()
+            self.scroll_to_end()
+        else:
+            rect = self.document().documentLayout().blockBoundingRect(at_top)
+            self.verticalScrollBar().setValue(round(rect.top()))
 
     # Painting and pointing
 
