@@ -31,7 +31,7 @@ def run(directory: Path, first: Typed) -> None:
     profile = Profile(directory)
     state = profile.open_state()
     try:
-        application = _make_application()
+        application = make_application()
         theme.choose_appearance(state.setting("appearance"))
         theme.apply()
         window = Window(profile, state, first)
@@ -46,7 +46,8 @@ def run(directory: Path, first: Typed) -> None:
         state.close()
 
 
-def _make_application() -> QApplication:
+def make_application() -> QApplication:
+    """Return Qt's application, made once in a process."""
     made = QApplication.instance() or QApplication(["securechat"])
     assert isinstance(made, QApplication)
     made.setApplicationName("securechat")

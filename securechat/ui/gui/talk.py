@@ -138,6 +138,8 @@ class Talk:
         if is_message and timeline.first is not None and self._begins_new(event, is_seen=is_seen):
             timeline.mark_new()
         timeline.show_event(event)
+        if event.is_own:
+            timeline.acknowledge(event.text)
         if event.is_alarm:
             self.page.show_alarm(event.text)
         if is_message and not timeline.follows:
@@ -183,6 +185,7 @@ class Talk:
     async def _note_acknowledged(self) -> None:
         while True:
             await self.conversation.wait_acknowledged()
+            await trio.sleep(2 * limits.PICTURE_INTERVAL)  # what was acknowledged is shown as said first
             self._show_pending()
 
     async def _greet(self) -> None:

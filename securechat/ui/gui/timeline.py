@@ -132,6 +132,14 @@ class Timeline(QTextBrowser):
         self._pending = pending
         self._set_pending()
 
+    def acknowledge(self, text: str) -> None:
+        """Show a message no more as pending, now that it is shown as said."""
+        unsent, more, is_connected = self._pending
+        number = next((n for n, message in enumerate(unsent) if message.text == text), None)
+        if number is not None:
+            self._pending = unsent[:number] + unsent[number + 1 :], more, is_connected
+            self._set_pending()
+
     def show_top(self, text: str) -> None:
         """Say something above all events."""
         if text != self._top:
