@@ -174,7 +174,7 @@ async def test_a_link_is_opened_only_when_somebody_has_seen_where_it_leads(
 async def test_words_are_compared_and_somebody_is_verified(desk: Desk, server: ServerProgram, bob: Home) -> None:
     with bob.chat(server, "bob"):
         page = await desk.join()
-        await until(lambda: len(page.members._people) == 2)
+        await until(lambda: len(page.members._people) == 2, lambda: (page.members._people, desk.text))
         them = page.members._people[1].sender
         page.members.verify.emit(them)
         dialog = await desk.dialog()

@@ -18,13 +18,13 @@ from tests.support.programs import PATIENCE, ROOM, Home, ServerProgram
 T = TypeVar("T")
 
 
-async def until(is_so: Callable[[], T]) -> T:
-    """Wait until something is true and return it; fail when it does not come."""
-    with trio.move_on_after(PATIENCE):
+async def until(is_so: Callable[[], T], what: Callable[[], object] = str) -> T:
+    """Wait until something is true and return it; fail when it does not come, and say ``what`` there is."""
+    with trio.move_on_after(12):
         while not (value := is_so()):  # noqa: ASYNC110 - Qt has no event for most of it
             await trio.sleep(0.005)
         return value
-    raise AssertionError("it never came")
+    raise AssertionError(f"it never came: {what()!r}")
 
 
 class Desk:
