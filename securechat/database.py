@@ -1,5 +1,6 @@
 """SQLite files with a schema version, and their errors in words (https://sqlite.org/rescode.html)."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Final
 from securechat.errors import StorageError, StorageFullError
 
 _BUSY_SECONDS: Final = 10.0
+_LEAST_FREE: Final = 64 * 1024  # bytes that SQLite needs to begin with
 
 
 def open_database(path: Path, *, application_id: int, version: int, schema: str) -> sqlite3.Connection:
@@ -51,7 +53,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, application_id: int, ve
             for statement in filter(str.strip, schema.split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {application_id}")
-            connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute(f"PRAGMA user_version = {version}")  # always: that nothing can be written is learnt now
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -100,9 +102,16 @@ def reported(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _LEAST_FREE
+    except OSError:
+        return False
+
+
 def _explain(path: Path, error: sqlite3.Error) -> StorageError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StorageFullError(f"The disk that holds {path} is full.", "Make room on it; nothing was lost.")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StorageError(f"{path} is corrupt or no database.", "Move it away, or restore it from a backup.")

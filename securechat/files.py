@@ -7,6 +7,22 @@ from pathlib import Path
 from securechat.errors import StorageError
 
 
+def profile_directory() -> Path:
+    """Return where a person's profile is when nothing else is said."""
+    return _data_directory() / "profile"
+
+
+def server_directory() -> Path:
+    """Return where a server's data is when nothing else is said."""
+    return _data_directory() / "server"
+
+
+def _data_directory() -> Path:
+    import platformdirs  # noqa: PLC0415 - seldom needed by what imports this module
+
+    return platformdirs.user_data_path("securechat")
+
+
 def make_private_directory(path: Path) -> Path:
     """Make ``path`` with its parents, mode 0700, and return it.
 

@@ -1,9 +1,11 @@
 """Every limit of securechat: sizes in bytes, times in seconds, counts. PROTOCOL.md repeats those of the wire.
 
 Constants that belong to version 1 of the protocol are marked (v1): another value does not interoperate.
+What the operator of a server may change is in ``ServerLimits``; SECURITY.md has the table.
 """
 
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -42,13 +44,9 @@ KEEPALIVE_SECONDS: Final = (10, 300)
 RETRY_SECONDS: Final = (1, 3600)
 
 # The server: one connection.
-HANDSHAKE_TIMEOUT: Final = 10.0
-FIRST_JOIN_TIMEOUT: Final = 10.0
-KEEPALIVE: Final = 60  # announced in WELCOME
 KEEPALIVE_GRACE: Final = 2.5  # times the keep-alive without a byte: the peer is gone
 GOODBYE_TIMEOUT: Final = 5.0  # to flush and say close_notify
-ROOMS_PER_CONNECTION: Final = 16
-OUTBOX_BYTES: Final = 4 * MIB  # a reader further behind than this reconnects and resumes
+KEY_UPDATE_BYTES: Final = MIB  # of answers to TLS key updates that the peer does not read
 IN_FLIGHT_MESSAGES: Final = 256  # of one connection, sent and not yet committed
 IN_FLIGHT_BYTES: Final = 512 * KIB
 
@@ -58,21 +56,22 @@ DRAIN_TIMEOUT: Final = 10.0
 PRESENCE_AT_ONCE: Final = 32  # members of a room up to which changes are told one by one
 PRESENCE_DELAY: Final = 1.0  # above: told together, this much later
 EXPIRY_INTERVAL: Final = 60.0
+CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; then nothing expires by age
+CLOCK_TRUST: Final = 3600.0  # for so long
+DELETION_POLL: Final = 0.1
+METRICS_READERS: Final = 4  # at once
+METRICS_TIMEOUT: Final = 5.0
 STORAGE_RETRY: Final = 5  # announced when a message could not be stored
-
-# Token buckets: (burst, refill per second).
-HANDSHAKES_PER_ADDRESS: Final = (500, 50.0)
-REFUSED_JOINS_PER_ADDRESS: Final = (30, 0.5)
-CREATIONS_PER_ADDRESS: Final = (30, 0.2)
-MESSAGES_PER_CONNECTION: Final = (5000, 1000.0)
-CHANGES_PER_CONNECTION: Final = (30, 1.0)  # of presence
-JOINS_PER_CONNECTION: Final = (32, 2.0)
+RESERVED_DESCRIPTORS: Final = 32 + 100  # files, listeners, pipes, and those who are being refused
+REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; more are closed without a word
+REFUSED_RETRY: Final = 30  # announced to them
+OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
 
 # History.
 RETAIN_SECONDS: Final = 7 * 24 * 3600
 RETAIN_MESSAGES: Final = 10_000
-MEMORY_BYTES: Final = 256 * MIB  # of all rooms together with --memory: the oldest go first
+EXPIRE_MESSAGES: Final = 500  # deleted by one commit
 COMMIT_MESSAGES: Final = 2000  # appended by one commit
 COMMIT_BYTES: Final = MIB  # and delivered at once: well below the outbox of a reader that keeps up
 
@@ -116,3 +115,51 @@ OLDER_MESSAGES: Final = 50  # asked for at once when the top is reached
 REFRESH_INTERVAL: Final = 0.5  # between looks at what changes without an event: lag, members, connection
 PICTURE_INTERVAL: Final = 0.03  # between two changes of what a room shows
 SENT_LINES: Final = 100  # that the arrow keys bring back
+
+
+class Rate(NamedTuple):
+    """A token bucket: so much at once, then so much a second."""
+
+    burst: int
+    per_second: float
+
+    def __str__(self) -> str:
+        return f"{self.burst:g}:{self.per_second:g}"
+
+
+def _limit(default: Any, unit: str, meaning: str) -> Any:
+    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """What one server allows. Each field has its unit and its meaning as metadata.
+
+    A ``Rate`` is written BURST:PER_SECOND.
+    """
+
+    connections: int = _limit(10_000, "connections", "in all; fewer where the system gives fewer file descriptors")
+    connections_per_address: int = _limit(2_000, "connections", "from one address; an IPv6 /64 counts as one")
+    handshakes: Rate = _limit(Rate(500, 50), "connections", "begun by one address; more wait")
+    handshake_seconds: float = _limit(10.0, "s", "to finish TLS")
+    join_seconds: float = _limit(10.0, "s", "from there to the first join")
+    keepalive: int = _limit(60, "s", "announced to clients; 2.5 times as much silence ends a connection")
+    frames: Rate = _limit(Rate(5_000, 1_000), "frames", "of one connection; a pasted block of lines is one")
+    received: Rate = _limit(Rate(16 * MIB, 4 * MIB), "bytes", "of one connection")
+    presence: Rate = _limit(Rate(30, 1), "changes", "of presence of one connection")
+    history: Rate = _limit(Rate(64 * MIB, 8 * MIB), "bytes", "of older messages for one connection")
+    joins: Rate = _limit(Rate(32, 2), "joins", "of one connection")
+    refused_joins: Rate = _limit(Rate(30, 0.5), "joins", "that let nobody in, of one address")
+    creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address")
+    rooms: int = _limit(10_000, "rooms", "in all")
+    rooms_per_connection: int = _limit(16, "rooms", "joined by one connection")
+    members_per_room: int = _limit(5_000, "members", "of one room")
+    outbox_bytes: int = _limit(4 * MIB, "bytes", "that wait for one reader; one further behind is sent away to resume")
+    outboxes_bytes: int = _limit(256 * MIB, "bytes", "that wait for all readers; who is furthest behind goes first")
+    in_flight_bytes: int = _limit(64 * MIB, "bytes", "received and not yet stored; with more, nothing is read")
+    room_bytes: int = _limit(64 * MIB, "bytes", "of ciphertext kept of one room; the oldest goes first")
+    kept_bytes: int = _limit(4096 * MIB, "bytes", "of ciphertext kept in all; the largest rooms lose their oldest")
+    memory_bytes: int = _limit(256 * MIB, "bytes", "the same with --memory")
+
+
+SERVER: Final = ServerLimits()

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from securechat.cli.options import option
+from securechat.cli.options import FILE, option
 
 
 @click.command()
 @click.argument("server")
-@option("--profile", type=click.Path(path_type=Path), help="Directory of the profile.")
+@option("--profile", type=FILE, help="Directory of the profile.")
 @option("--pin", help="The pin that the server should have.")
-def doctor(server: str, profile: Path | None, pin: str | None) -> None:
+@option("--ca", type=FILE, help="Authorities (PEM) that should vouch for the server's name.")
+def doctor(server: str, profile: Path | None, pin: str | None, ca: Path | None) -> None:
     """Check SERVER step by step: reachable, TLS, key, protocol, clock, latency."""
     import trio
 
@@ -25,6 +26,7 @@ def doctor(server: str, profile: Path | None, pin: str | None) -> None:
     where = parse_server(server)
     wanted = parse_pin(pin) if pin else where.pin
     try:
-        trio.run(diagnose, where, Profile(profile_path(profile)).known_hosts, wanted, click.echo)
+        trio.run(diagnose, where, Profile(profile_path(profile)).known_hosts, wanted, ca, click.echo)
     except UnreachableError as error:
-        raise UnreachableError(error.message) from error  # the next step that others name is this very command
+        # the next step that others name is this very command
+        raise UnreachableError(error.message, "Check name and port, firewalls, and that the server runs.") from error

@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from securechat.client.address import ServerAddress, parse_server
 from securechat.client.state import State
 from securechat.errors import InputError
-from securechat.files import make_private_directory
+from securechat.files import make_private_directory, profile_directory
 from securechat.sealing.names import normalise_nick, normalise_passphrase, normalise_room
 from securechat.transport.pins import parse_pin
 from securechat.ui import terminal
@@ -52,7 +50,7 @@ class Entrance:
 
 def profile_path(given: Path | None) -> Path:
     """Return the profile's directory."""
-    return given or platformdirs.user_data_path("securechat") / "profile"
+    return given or profile_directory()
 
 
 @contextmanager

@@ -1,39 +1,37 @@
 """A server run from the command line: its certificate, its signals, and what its operator sees."""
 
-import json
 import logging
-import os
-import signal
 import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import click
-import platformdirs
 import trio
-from filelock import FileLock, Timeout
 
-from securechat.client.address import ServerAddress
+from securechat import limits
+from securechat.cli.attend import Announcer, obey_signals, obey_typing, outward_address
+from securechat.cli.directory import data_path, only_server
+from securechat.cli.limiting import read_limits
+from securechat.cli.logs import set_up_logs
 from securechat.errors import InputError, SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
 from securechat.legacy.server import LegacyServer
-from securechat.server.access import AccessLog, log_to_file
-from securechat.server.serve import Configuration, Server, Started, open_listeners
+from securechat.limits import ServerLimits
+from securechat.server.access import log_to_file
+from securechat.server.gate import Gate
+from securechat.server.listeners import open_listeners
+from securechat.server.serve import Configuration, Server, Started
 from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair
-from securechat.transport.pins import format_pin
 from securechat.transport.tls import ServerTls
-from securechat.ui.typed import input_lines
 
-_WILDCARDS: Final = frozenset({None, "0.0.0.0", "::"})  # noqa: S104
 _ANY: Final = "0.0.0.0"  # noqa: S104
+_LOOPBACK: Final = "127.0.0.1"
 _MOST_PORT: Final = 65535
-_FOREGROUND_POLL: Final = 1.0
 _logger = logging.getLogger("securechat.server")
-_OUTSIDE: Final = "192.0.2.1"  # RFC 5737: belongs to nobody; nothing is sent there
 
 
 def operate(given: dict[str, Any]) -> None:
@@ -45,27 +43,32 @@ def operate(given: dict[str, Any]) -> None:
     Raises:
         SecurechatError: It cannot start.
     """
-    _set_up_logs(as_json=given["log_json"])
+    if given["metrics"] and not find_spec("prometheus_client"):
+        raise SecurechatError("--metrics needs two more libraries.", "Install them: pip install 'securechat[metrics]'")
+    set_up_logs(as_json=given["log_json"])
     if given["access_log"]:
         log_to_file(given["access_log"])
     trio.run(_serve, given)
 
 
 async def _serve(given: dict[str, Any]) -> None:
-    data = make_private_directory(given["data"] or platformdirs.user_data_path("securechat") / "server")
-    with _only_server(data):
+    data = make_private_directory(data_path(given["data"]))
+    with only_server(data):
         pair = _choose_pair(given["cert"], given["key"], data)
+        allowed = _within_descriptors(read_limits(given["limit"]))
         configuration = Configuration(
             pair=pair,
             data=None if given["memory"] else data,
             host=given["host"],
             port=given["port"],
-            retention=Retention(given["retain"], given["retain_messages"]),
+            retention=Retention(given["retain"], given["retain_messages"], allowed.room_bytes, allowed.kept_bytes),
             may_create=given["rooms"] == "open",
+            allowed=allowed,
+            metrics=_read_place("metrics", given["metrics"], _LOOPBACK) if given["metrics"] else None,
         )
-        access = AccessLog()
-        server = Server(configuration, ServerTls.load(pair), access)
-        legacy = LegacyServer(pair, access) if given["compat"] else None
+        gate = Gate(configuration.allowed)
+        server = Server(configuration, ServerTls.load(pair), gate)
+        legacy = LegacyServer(pair, gate) if given["compat"] else None
         running: list[_Running] = [server, legacy] if legacy else [server]
         async with trio.open_nursery() as nursery:
 
@@ -76,10 +79,19 @@ async def _serve(given: dict[str, Any]) -> None:
                     await server.serve(task_status=task_status)
                 nursery.cancel_scope.cancel()
 
-            await nursery.start(_obey_signals, running, nursery.cancel_scope)
-            started = await nursery.start(run)
-            _announce(started, given["host"], is_own=given["cert"] is None)
-            nursery.start_soon(_obey_typing, running)
+            def stop() -> None:
+                for one in running:
+                    one.stop()
+
+            def reload() -> None:
+                for one in running:
+                    one.reload()
+                announcer.announce_change(server.started)
+
+            announcer = Announcer(given["host"], is_own=given["cert"] is None)
+            await nursery.start(obey_signals, stop, reload, nursery.cancel_scope)
+            announcer.announce(await nursery.start(run))
+            nursery.start_soon(obey_typing, stop)
 
 
 class _Running(Protocol):
@@ -92,16 +104,25 @@ class _Running(Protocol):
         """Take the certificate as the files have it now."""
 
 
+def _read_place(option: str, where: str, default: str) -> tuple[str, int]:
+    """Return host and port of ``[HOST:]PORT``.
+
+    Raises:
+        InputError: It is neither.
+    """
+    host, _, port = where.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port[:6]) > _MOST_PORT:
+        raise InputError(f"{where!r} is no place to listen.", f"Give --{option} [HOST:]PORT.")
+    return host.strip("[]") or default, int(port)
+
+
 async def _open_compat(where: str) -> list[trio.SocketListener]:
     """Listen for old programs at ``[HOST:]PORT``, and warn of it.
 
     Raises:
         SecurechatError: The port is in use, or the address is not this machine's.
     """
-    host, _, port = where.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port[:6]) > _MOST_PORT:
-        raise InputError(f"{where!r} is no place to listen.", "Give --compat [HOST:]PORT.")
-    listeners = await open_listeners(host.strip("[]") or _ANY, int(port))
+    listeners = await open_listeners(*_read_place("compat", where, _ANY))
     address, number = listeners[0].socket.getsockname()[:2]
     _logger.warning(
         "NOT ENCRYPTED: old programs are served on %s:%d; whoever is on the way reads everything there", address, number
@@ -109,26 +130,20 @@ async def _open_compat(where: str) -> list[trio.SocketListener]:
     return listeners
 
 
-@contextmanager
-def _only_server(data: Path) -> Iterator[None]:
-    """Keep a second server from the same directory."""
-    lock = FileLock(data / "lock", timeout=0, mode=0o600)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise SecurechatError(
-            f"Another securechat server uses {data}.",
-            "Stop that one, or name another directory with --data.",
-        ) from None
-    except OSError as error:
-        raise SecurechatError(
-            f"The directory {data} cannot be written: {error.strerror}.",
-            "Check its rights, or name another with --data.",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _within_descriptors(allowed: ServerLimits) -> ServerLimits:
+    """Raise the soft limit of file descriptors to the hard one, and take no more connections than they carry."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # macOS refuses what it calls unlimited
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    most = soft - min(limits.RESERVED_DESCRIPTORS, soft // 2)
+    if soft == resource.RLIM_INFINITY or allowed.connections <= most:
+        return allowed
+    _logger.warning("this system gives %d file descriptors: at most %d connections are taken", soft, most)
+    return replace(allowed, connections=most)
 
 
 def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair:
@@ -139,113 +154,14 @@ def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair:
         if key is None and b"PRIVATE KEY" not in cert.read_bytes():
             raise click.UsageError(f"{cert} holds no key: give one with --key.")
         return pair
-    own = Pair(data / "cert.pem", data / "key.pem")
-    if own.certificate.exists() and own.key.exists():
-        return own
-    return make_pair(data, list(dict.fromkeys([*_own_names(), *DEFAULT_NAMES])), overwrite=True)
+    own = Pair(data / "cert.pem", data / "key.pem", is_own=True)
+    if not own.certificate.exists() or not own.key.exists():
+        make_pair(data, list(dict.fromkeys([*_own_names(), *DEFAULT_NAMES])), overwrite=True)
+    return own
 
 
 def _own_names() -> list[str]:
     """Return what others may call this machine: its outward address, then its name."""
     name = socket.gethostname()
     is_sound = name.isascii() and name.replace("-", "").replace(".", "").isalnum()
-    return [found for found in (_outward_address(), name if is_sound else None) if found]
-
-
-def _outward_address() -> str | None:
-    """Return the address from which this machine would talk to the internet; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((_OUTSIDE, 9))
-        except OSError:
-            return None
-        address: str = probe.getsockname()[0]
-        return address
-
-
-def _announce(started: Started, host: str | None, *, is_own: bool) -> None:
-    """Print where the server is: a line for programs, then one to hand to friends."""
-    shown = host if host not in _WILDCARDS else None
-    if shown is None and not is_own:
-        shown = next((name for name in started.names if not _is_local(name)), None)
-    address = ServerAddress(shown or _outward_address() or "localhost", started.port, pin=started.pin)
-    click.echo(f"ready {address} {format_pin(started.pin)}")
-    click.echo(f"Join with: securechat chat '{address.to_line()}' --room ROOM")
-    sys.stdout.flush()
-    _tell_systemd()
-
-
-def _is_local(name: str) -> bool:
-    return name.startswith(("localhost", "127.", "*")) or name == "::1"
-
-
-def _tell_systemd() -> None:
-    """Tell a service manager that the server is ready (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect("\0" + path[1:] if path.startswith("@") else path)
-            notify.send(b"READY=1")
-
-
-async def _obey_signals(
-    running: list[_Running], scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Drain on the first SIGTERM or SIGINT, end on the second; reload on SIGHUP."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        task_status.started()
-        is_stopping = False
-        async for number in signals:
-            if number == signal.SIGHUP:
-                for one in running:
-                    one.reload()
-            elif is_stopping:
-                scope.cancel()
-            else:
-                is_stopping = True
-                for one in running:
-                    one.stop()
-
-
-async def _obey_typing(running: list[_Running]) -> None:
-    """Drain when ``stop`` is typed; the end of input is not that."""
-    if sys.stdin is None or sys.stdin.closed:
-        return
-    # A job in the background may not read the terminal. It is to get an error, and not to be halted.
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-    while True:
-        try:
-            async for line in input_lines():
-                if line.strip() == "stop":
-                    for one in running:
-                        one.stop()
-        except InputError:
-            continue
-        except OSError:
-            await trio.sleep(_FOREGROUND_POLL)
-        else:
-            return
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(fields)
-
-
-def _set_up_logs(*, as_json: bool) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    logging.getLogger("securechat").setLevel(logging.INFO)
+    return [found for found in (outward_address(), name if is_sound else None) if found]

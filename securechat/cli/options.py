@@ -9,6 +9,7 @@ import click
 
 from securechat.errors import InputError
 
+FILE: Final = click.Path(path_type=Path, readable=False)  # whoever opens it says what is wrong, in our words
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdw]?)")
 

@@ -1,12 +1,12 @@
 """``securechat server``: its options."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from securechat import limits
-from securechat.cli.options import duration, option
+from securechat.cli.limiting import print_limits
+from securechat.cli.options import FILE, duration, option
 
 
 @click.command()
@@ -20,11 +20,11 @@ from securechat.cli.options import duration, option
 )
 @option(
     "--cert",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Certificate (PEM); by default a self-signed one in --data.",
 )
-@option("--key", type=click.Path(path_type=Path), help="Its key (PEM); by default in the same file.")
-@option("--data", type=click.Path(path_type=Path), help="Directory of history and own certificate.")
+@option("--key", type=FILE, help="Its key (PEM); by default in the same file.")
+@option("--data", type=FILE, help="Directory of history and own certificate.")
 @option("--memory", is_flag=True, help="Keep messages in memory only.")
 @option("--retain", type=duration, default="7d", show_default=True, help="Keep messages so long.")
 @option(
@@ -47,7 +47,17 @@ from securechat.cli.options import duration, option
     metavar="[[HOST:]PORT]",
     help="Serve old programs too, in rooms of their own, NOT ENCRYPTED.",
 )
-@option("--access-log", type=click.Path(path_type=Path), help="Write joins and leaves to this file too.")
+@option("--access-log", type=FILE, help="Write joins and leaves to this file too.")
+@option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there; by default on loopback.")
+@option("--limit", multiple=True, metavar="NAME=VALUE", help="Change a limit; may be given more than once.")
+@click.option(
+    "--show-limits",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_limits,
+    help="Print all limits with their defaults, and leave.",
+)
 @option("--log-json", is_flag=True, help="Log one JSON object a line.")
 def server(**given: Any) -> None:
     """Run a server: it routes ciphertext, and cannot read, name or size up what it carries."""

@@ -6,19 +6,26 @@ from pathlib import Path
 import click
 
 from securechat import limits
-from securechat.cli.options import option
+from securechat.cli.options import FILE, option
 
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--out", type=click.Path(path_type=Path), default="certs", show_default=True, help="Directory.")
-@click.option("--force", is_flag=True, help="Replace an existing pair.")
-def cert(names: tuple[str, ...], out: Path, *, force: bool) -> None:
+@click.option("--out", type=FILE, default="certs", show_default=True, help="Directory.")
+@click.option("--force", is_flag=True, help="Replace an existing pair by one with another pin.")
+@click.option("--renew", is_flag=True, help="Give an existing pair new dates; its names, key and pin stay.")
+def cert(names: tuple[str, ...], out: Path, *, force: bool, renew: bool) -> None:
     """Make a self-signed certificate for NAMES (default: localhost, 127.0.0.1, ::1) and print its pin."""
-    from securechat.transport.certificates import make_pair, pin_of
+    from securechat.transport.certificates import Pair, make_pair, pin_of
     from securechat.transport.pins import format_pin
 
-    pair = make_pair(out, names, overwrite=force)
+    if renew and (names or force):
+        raise click.UsageError("--renew takes neither NAMES nor --force: it changes the dates alone.")
+    if renew:
+        pair = Pair(out / "cert.pem", out / "key.pem")
+        pair.renew()
+    else:
+        pair = make_pair(out, names, overwrite=force)
     click.echo(f"{pair.certificate} and {pair.key}", err=True)
     click.echo(format_pin(pin_of(pair)))
 
@@ -34,7 +41,7 @@ def passphrase(words: int) -> None:
     click.echo(f"{generated_bits(words):.0f} bits", err=True)
 
 
-_profile = option("--profile", type=click.Path(path_type=Path), help="Directory of the profile.")
+_profile = option("--profile", type=FILE, help="Directory of the profile.")
 
 
 @click.group("known-hosts")
@@ -84,7 +91,7 @@ def show_identity(profile: Path | None) -> None:
 
 
 @identity.command("export")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @_profile
 def export_identity(file: Path, profile: Path | None) -> None:
     """Write your private key to FILE (0600), to carry it to another machine."""
@@ -103,7 +110,7 @@ def export_identity(file: Path, profile: Path | None) -> None:
 
 
 @identity.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FILE)
 @_profile
 @click.option("--force", is_flag=True, help="Replace the identity of this profile.")
 def import_identity(file: Path, profile: Path | None, *, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Callable
+from pathlib import Path
 
 import trio
 from cryptography import x509
@@ -21,7 +22,7 @@ Tell = Callable[[str], None]
 _TOLERATED_SKEW_MS = 30_000
 
 
-async def diagnose(server: ServerAddress, known: KnownHosts, pin: bytes, tell: Tell) -> None:
+async def diagnose(server: ServerAddress, known: KnownHosts, pin: bytes, authorities: Path | None, tell: Tell) -> None:
     """Check a server and tell of each step.
 
     Raises:
@@ -47,18 +48,19 @@ async def diagnose(server: ServerAddress, known: KnownHosts, pin: bytes, tell: T
             await channel.aclose()
     _compare(server, known, pin, found)
     entry = known.entries().get(str(server))
-    if entry is not None and entry.uses_ca:
-        await _check_authority(server, known, tell)
+    if authorities is not None or (entry is not None and entry.uses_ca):
+        await _check_authority(server, Trust(known, b"", authorities, _refuse), tell)
 
 
-async def _check_authority(server: ServerAddress, known: KnownHosts, tell: Tell) -> None:
+async def _refuse(*_: object) -> bool:
+    """Trust nobody: a diagnosis asks nothing."""
+    return False
+
+
+async def _check_authority(server: ServerAddress, decided: Trust, tell: Tell) -> None:
     """Connect once more, as a client that knows the server by its authority does."""
-
-    async def ask(*_: object) -> bool:
-        return False
-
-    channel, _ = await trust.connect(server, Trust(known, b"", None, ask))
-    tell("ok    authority  an authority of this system vouches for it")
+    channel, _ = await trust.connect(server, decided)
+    tell("ok    authority  an authority vouches for its name and dates")
     with trio.move_on_after(1):
         await channel.aclose()
 
@@ -78,7 +80,10 @@ def _tell_certificate(channel: TlsChannel, tell: Tell) -> None:
     leaf = x509.load_der_x509_certificate(channel.peer_certificate)
     now = datetime.datetime.now(datetime.UTC)
     until = f"{leaf.not_valid_after_utc:%Y-%m-%d}"
-    if leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+    if now < leaf.not_valid_before_utc:
+        since = f"{leaf.not_valid_before_utc:%Y-%m-%d}"
+        tell(f"note  dates      the certificate is valid from {since} on only; a pin does not mind")
+    elif now <= leaf.not_valid_after_utc:
         tell(f"ok    dates      the certificate is valid until {until}")
     else:
         tell(f"note  dates      the certificate is valid until {until} only; a pin does not mind")
@@ -98,11 +103,14 @@ def _tell_trust(server: ServerAddress, known: KnownHosts, pin: bytes, found: byt
 
 def _compare(server: ServerAddress, known: KnownHosts, pin: bytes, found: bytes) -> None:
     entry = known.entries().get(str(server))
-    expected = {pin} if pin else entry.pins if entry else frozenset()
-    if expected and found not in expected:
+    if entry is not None and entry.pins and found not in entry.pins:
         raise NotTrustedError(
             f"The key of {server} is not the expected one.",
-            f"If it is new on purpose: securechat known-hosts remove {server}",
+            f"If it is new on purpose: {known.how_to_forget(str(server))}",
+        )
+    if pin and found != pin:
+        raise NotTrustedError(
+            f"The key of {server} is not the expected one.", "Give the pin that the server prints at start."
         )
 
 

@@ -43,7 +43,6 @@ class Link:
         spki_hash: SHA-256 of the server's public key, 32 bytes.
         welcome: What the server said first, clamped to what a client accepts.
         lag: Seconds that the last PING took; None before the first.
-        heard: Set by whatever comes after the last PING, be it only its answer.
     """
 
     def __init__(self, channel: Channel, spki_hash: bytes) -> None:
@@ -51,11 +50,11 @@ class Link:
         self.spki_hash = spki_hash
         self.welcome = Welcome(b"", 0, 0, 0)
         self.lag: float | None = None
-        self.heard = trio.Event()
         self._connection = ClientConnection()
         self._received: deque[Message] = deque()
         self._pinged: tuple[bytes, float] | None = None
         self._last_ref = 0
+        self._heard = trio.Event()
 
     async def greet(self) -> None:
         """Read the WELCOME.
@@ -86,12 +85,13 @@ class Link:
         """Send a message without waiting."""
         self.channel.send(self._connection.send(message))
 
-    def ping(self) -> None:
-        """Send a PING, whose answer sets ``lag``, and wait anew for being ``heard``."""
+    def ping(self) -> trio.Event:
+        """Send a PING, whose answer sets ``lag``; return an event that is set when the server says anything at all."""
         token = os.urandom(8)
-        self.heard = trio.Event()
         self._pinged = token, trio.current_time()
+        self._heard = trio.Event()
         self.send(Ping(token))
+        return self._heard
 
     async def measure(self) -> float:
         """Send a PING and return the seconds until its answer; for a connection that has joined nothing.
@@ -127,8 +127,8 @@ class Link:
                 self._received.extend(self._connection.receive(data))
             except ProtocolError as error:
                 raise ServerRefusedError(f"The server broke the protocol ({error}).", "Tell who runs it.") from error
+        self._heard.set()
         message = self._received.popleft()
-        self.heard.set()
         match message:
             case Ping():
                 self.send(Pong(message.token))

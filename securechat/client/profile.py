@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from securechat.client.state import State
-from securechat.errors import SecurechatError, StorageError
-from securechat.files import make_private_directory, write_private
+from securechat.errors import InputError, SecurechatError, StorageError
+from securechat.files import make_private_directory, profile_directory, write_private
 from securechat.sealing.identity import SEED_BYTES, Identity
 from securechat.transport.known_hosts import KnownHosts
 
@@ -29,7 +29,8 @@ class Profile:
     @property
     def known_hosts(self) -> KnownHosts:
         """The servers that this person trusts."""
-        return KnownHosts(self.directory / "known-hosts")
+        is_usual = self.directory == profile_directory()
+        return KnownHosts(self.directory / "known-hosts", "" if is_usual else f" --profile {self.directory}")
 
     def open_state(self) -> State:
         """Open what is remembered between runs.
@@ -50,6 +51,10 @@ class Profile:
             return Identity.from_pem(path.read_bytes())
         except FileNotFoundError:
             pass
+        except InputError as error:
+            raise StorageError(
+                f"{path} holds no identity of securechat.", "Restore it from a copy, or move it away to become another."
+            ) from error
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror}.", "Check its rights.") from error
         return self._make_identity(path)

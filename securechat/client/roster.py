@@ -44,8 +44,11 @@ class Roster:
 
     @property
     def present(self) -> dict[int, Present]:
-        """Who is here, by member number."""
-        return {number: known.present for number, known in self._members.items()}
+        """Who is here, by member number; whether somebody is verified may have changed since they came."""
+        return {number: self._as_known_now(known.present) for number, known in self._members.items()}
+
+    def _as_known_now(self, present: Present) -> Present:
+        return present._replace(sender=self._people.sender(present.sender.nick, present.sender.identity))
 
     def join(self, own: int, listed: int) -> list[Event]:
         """Begin anew on a new connection: this member's number, and how many members will be listed."""

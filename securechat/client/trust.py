@@ -60,7 +60,8 @@ async def connect(server: ServerAddress, trust: Trust, alpn: str = labels.ALPN) 
     entry = trust.known.entries().get(str(server))
     wanted = _given(server, trust, entry)
     if wanted is not None:
-        channel, pin = await _open(server, wanted, trust.authorities, alpn)
+        forget = "" if entry is None else trust.known.how_to_forget(str(server))
+        channel, pin = await _open(server, wanted, trust.authorities, alpn, forget)
     else:
         channel, pin, wanted = await _first_contact(server, trust, alpn)
     if entry is None:
@@ -95,7 +96,7 @@ def _given(server: ServerAddress, trust: Trust, entry: Entry | None) -> Entry | 
         return flags
     raise NotTrustedError(
         f"{server} is known by '{entry}', which is not what was given now ('{flags}').",
-        f"If the server's key was changed on purpose: securechat known-hosts remove {server}",
+        f"If the server's key was changed on purpose: {trust.known.how_to_forget(str(server))}",
     )
 
 
@@ -125,17 +126,26 @@ async def _close(channel: TlsChannel) -> None:
 
 
 async def _open(
-    server: ServerAddress, entry: Entry | None, authorities: Path | None, alpn: str
+    server: ServerAddress, entry: Entry | None, authorities: Path | None, alpn: str, forget: str = ""
 ) -> tuple[TlsChannel, bytes]:
-    """Connect and recognise the server by ``entry``; None recognises anything, to read the pin only."""
+    """Connect and recognise the server by ``entry``.
+
+    Args:
+        server: Where.
+        entry: How it is recognised; None recognises anything, to read the pin only.
+        authorities: A PEM file of authorities in place of the system's.
+        alpn: The application protocol to speak.
+        forget: The command that forgets the server; empty where nothing is known of it.
+    """
     try:
         context = client_context(verify=entry is not None and entry.uses_ca, authorities=authorities, alpn=alpn)
     except OSError as error:
-        raise InputError(f"{authorities} holds no usable certificates.", "Give a PEM file with --ca.") from error
+        what = "holds no usable certificates" if isinstance(error, ssl.SSLError) else "cannot be read"
+        raise InputError(f"{authorities} {what}.", "Give a PEM file with --ca.") from error
     channel = TlsChannel(await _open_socket(server), context, server.host)
     try:
-        await _shake_hands(server, channel)
-        return channel, _recognise(server, channel, entry, alpn)
+        await _shake_hands(server, channel, forget)
+        return channel, _recognise(server, channel, entry, alpn, forget)
     except BaseException:
         channel.abort()
         raise
@@ -151,7 +161,7 @@ async def _open_socket(server: ServerAddress) -> socket.socket:
         raise UnreachableError(f"{server} cannot be reached: {_reason(error)}.", _HINT.format(server)) from error
 
 
-async def _shake_hands(server: ServerAddress, channel: TlsChannel) -> None:
+async def _shake_hands(server: ServerAddress, channel: TlsChannel, forget: str) -> None:
     hint = _HINT.format(server)
     try:
         with trio.fail_after(limits.CONNECT_TIMEOUT):
@@ -160,8 +170,10 @@ async def _shake_hands(server: ServerAddress, channel: TlsChannel) -> None:
         raise _too_slow(server) from None
     except ssl.SSLCertVerificationError as error:
         raise NotTrustedError(
-            f"No authority vouches for {server}: {error.verify_message}.",
-            f"If that is as it should be: securechat known-hosts remove {server}",
+            f"No authority vouches for {server}: {error.verify_message.rstrip('.')}.",
+            f"If that is as it should be: {forget}"
+            if forget
+            else "Check its name, its dates and this machine's clock; or trust its key with --pin.",
         ) from error
     except ssl.SSLError as error:
         raise UnreachableError(_explain(server, error), hint) from error
@@ -175,14 +187,15 @@ def _too_slow(server: ServerAddress) -> UnreachableError:
     return UnreachableError(f"{server} does not answer in {limits.CONNECT_TIMEOUT:.0f} s.", _HINT.format(server))
 
 
-def _recognise(server: ServerAddress, channel: TlsChannel, entry: Entry | None, alpn: str) -> bytes:
+def _recognise(server: ServerAddress, channel: TlsChannel, entry: Entry | None, alpn: str, forget: str) -> bytes:
     pin = spki_hash(channel.peer_certificate)
     if entry is not None and entry.pins and pin not in entry.pins:
         expected = " or ".join(sorted(map(pins.format_pin, entry.pins)))
+        what = "has changed" if forget else "is not the expected one"
         raise NotTrustedError(
-            f"The key of {server} has changed. Expected {expected}, found {pins.format_pin(pin)}. "
+            f"The key of {server} {what}. Expected {expected}, found {pins.format_pin(pin)}. "
             "Nothing was sent. Somebody may be in between, or the server has a new key: ask who runs it.",
-            f"If it is new on purpose: securechat known-hosts remove {server}",
+            f"If it is new on purpose: {forget}" if forget else "Give the pin that the server prints at start.",
         )
     if channel.alpn != alpn:
         raise UnreachableError(f"{server} speaks TLS but is no securechat server.", _HINT.format(server))

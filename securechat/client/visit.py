@@ -279,8 +279,8 @@ class Visit:
             if not is_due and not self._own.outbox:
                 continue
             pinged = now
-            self._link.ping()
+            heard = self._link.ping()
             with trio.move_on_after(limits.REPLY_TIMEOUT) as waiting:
-                await self._link.heard.wait()
+                await heard.wait()
             if waiting.cancelled_caught and not self._is_showing:
                 self.end(ChannelBrokenError("the server does not answer"))

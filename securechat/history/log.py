@@ -4,7 +4,7 @@ A log holds rooms, each a dense sequence of opaque envelopes with the hash chain
 (``securechat.protocol.chain``). A room outlives its messages: the chain goes on after all were expired.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from securechat import limits
@@ -75,10 +75,31 @@ class Page(NamedTuple):
 
 
 class Retention(NamedTuple):
-    """How long messages are kept: ``seconds`` by the server's clock, and ``messages`` of each room."""
+    """What is kept of messages; above, the oldest go first.
+
+    Attributes:
+        seconds: How long, by the server's clock.
+        messages: How many of each room.
+        room_bytes: Bytes of envelopes of each room.
+        total_bytes: Bytes of envelopes of all rooms together; the largest rooms lose theirs.
+    """
 
     seconds: float = limits.RETAIN_SECONDS
     messages: int = limits.RETAIN_MESSAGES
+    room_bytes: int = limits.SERVER.room_bytes
+    total_bytes: int = limits.SERVER.kept_bytes
+
+
+def fair_share(sizes: Iterable[int], most: int) -> int:
+    """Return the size to which the largest have to be cut so that all together have at most ``most``."""
+    rising = sorted(sizes)
+    left = most
+    for index, size in enumerate(rising):
+        share = left // (len(rising) - index)
+        if size > share:
+            return share
+        left -= size
+    return most
 
 
 class RoomLog(Protocol):
@@ -100,6 +121,22 @@ class RoomLog(Protocol):
 
         Raises:
             StorageError: It cannot be read or written.
+        """
+
+    async def delete_room(self, address: bytes) -> bool:
+        """Delete the room at ``address`` (32 bytes) with all its messages; tell whether there was one.
+
+        The caller sees to it that nobody appends to it or reads it meanwhile.
+
+        Raises:
+            StorageError: It cannot be written; some of the messages may be gone.
+        """
+
+    async def count_rooms(self) -> int:
+        """Return how many rooms there are.
+
+        Raises:
+            StorageError: It cannot be read.
         """
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from securechat import limits
-from securechat.history.log import Append, Appended, Head, Page, Retention
+from securechat.history.log import Append, Appended, Head, Page, Retention, fair_share
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Record
 
@@ -24,6 +24,7 @@ class _Room:
     log_id: bytes
     newest: int
     hash: bytes
+    size: int = 0
     kept: deque[_Kept] = field(default_factory=deque)
     sequences: dict[bytes, int] = field(default_factory=dict)
 
@@ -35,7 +36,9 @@ class _Room:
         """Forget the oldest message and return its size in bytes."""
         dropped = self.kept.popleft()
         del self.sequences[dropped.id]
-        return len(dropped.envelope)
+        size = len(dropped.envelope)
+        self.size -= size
+        return size
 
 
 class MemoryLog:
@@ -45,7 +48,7 @@ class MemoryLog:
         most: Bytes of envelopes to keep in all; above, the room with the most messages loses its oldest.
     """
 
-    def __init__(self, most: int = limits.MEMORY_BYTES) -> None:
+    def __init__(self, most: int = limits.SERVER.memory_bytes) -> None:
         self._most = most
         self._size = 0
         self._crowded_out: set[int] = set()  # rooms whose oldest has changed since the last ``expire``
@@ -63,6 +66,19 @@ class MemoryLog:
             self._rooms.append(_Room(address, new_log_id, 0, chain.root(address, new_log_id)))
         room = self._rooms[number]
         return Head(number, room.log_id, room.oldest, room.newest, room.hash), created
+
+    async def delete_room(self, address: bytes) -> bool:
+        """See ``RoomLog.delete_room``."""
+        number = self._numbers.pop(address, None)
+        if number is None:
+            return False
+        self._size -= self._rooms[number].size
+        self._rooms[number] = _Room(address, b"", 0, b"")  # the numbers of the others stay
+        return True
+
+    async def count_rooms(self) -> int:
+        """See ``RoomLog.count_rooms``."""
+        return len(self._numbers)
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         """See ``RoomLog.append``."""
@@ -84,6 +100,7 @@ class MemoryLog:
         room.newest += 1
         room.hash = chain.link(room.hash, room.newest, digest)
         room.sequences[envelope_id] = room.newest
+        room.size += len(envelope)
         self._size += len(envelope)
         return Appended(room.newest, clock, room.hash)
 
@@ -114,8 +131,11 @@ class MemoryLog:
         cutoff = clock - int(retention.seconds * 1000)
         changed = {number: self._rooms[number].oldest for number in self._crowded_out}
         self._crowded_out.clear()
+        most = min(retention.room_bytes, fair_share((room.size for room in self._rooms), retention.total_bytes))
         for number, room in enumerate(self._rooms):
-            while room.kept and (room.kept[0].clock < cutoff or len(room.kept) > retention.messages):
+            while room.kept and (
+                room.kept[0].clock < cutoff or len(room.kept) > retention.messages or room.size > most
+            ):
                 self._size -= room.drop_oldest()
                 changed[number] = room.oldest
         return changed

@@ -8,18 +8,20 @@ when retention has removed what came before.
 """
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import trio
 
 from securechat import limits
 from securechat.database import open_database, reported, transaction
-from securechat.history.log import Append, Appended, Head, Page, Retention
+from securechat.history.log import Append, Appended, Head, Page, Retention, fair_share
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Record
 
+HISTORY_FILE: Final = "history.sqlite"  # in a server's data directory
 APPLICATION_ID: Final = 0x53434C47  # "SCLG"
 VERSION: Final = 1
 _SCHEMA: Final = """
@@ -28,7 +30,9 @@ CREATE TABLE rooms (
     address BLOB NOT NULL UNIQUE,
     log_id BLOB NOT NULL,
     newest INTEGER NOT NULL,
-    hash BLOB NOT NULL
+    hash BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    used INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE messages (
     room INTEGER NOT NULL REFERENCES rooms,
@@ -41,10 +45,22 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_by_sequence ON messages (room, sequence);
 CREATE UNIQUE INDEX messages_by_id ON messages (room, id);
 """
+_PAGE_BYTES: Final = 4096
+_FILE_FACTOR: Final = 2  # a file is so much larger than its envelopes, with small ones
+_LEAST_PAGES: Final = 16_384
 _HEAD: Final = """
 SELECT room, log_id, coalesce((SELECT min(sequence) FROM messages WHERE room = rooms.room), newest + 1),
        newest, hash
 FROM rooms WHERE """
+
+
+class _Standing(NamedTuple):
+    """What a batch knows of a room: newest and H, bytes added, clock of the last."""
+
+    newest: int
+    hash: bytes
+    added: int = 0
+    used: int = 0
 
 
 class SqliteLog:
@@ -58,8 +74,13 @@ class SqliteLog:
         self._read_limiter = trio.CapacityLimiter(1)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, most: int = limits.SERVER.kept_bytes) -> Self:
         """Open or create the log at ``path``.
+
+        Args:
+            path: The file.
+            most: Bytes of envelopes to be kept. What expires them runs once a minute; a file that grows
+                far beyond in between refuses messages.
 
         Raises:
             StorageError: It is corrupt, of another program, newer than this one, or unwritable.
@@ -67,6 +88,8 @@ class SqliteLog:
         writer = open_database(path, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA)
         try:
             with reported(path):
+                pages = most * _FILE_FACTOR // _PAGE_BYTES + _LEAST_PAGES
+                writer.execute(f"PRAGMA max_page_count = {pages}")
                 reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
                 reader.execute("PRAGMA query_only = ON")
         except BaseException:
@@ -89,8 +112,9 @@ class SqliteLog:
     def _create(self, address: bytes, log_id: bytes) -> tuple[Head, bool]:
         with reported(self._path), transaction(self._writer):
             cursor = self._writer.execute(
-                "INSERT INTO rooms (address, log_id, newest, hash) VALUES (?, ?, 0, ?) ON CONFLICT DO NOTHING",
-                (address, log_id, chain.root(address, log_id)),
+                """INSERT INTO rooms (address, log_id, newest, hash, bytes, used) VALUES (?, ?, 0, ?, 0, ?)
+                   ON CONFLICT DO NOTHING""",
+                (address, log_id, chain.root(address, log_id), time.time_ns() // 1_000_000),
             )
             created = cursor.rowcount == 1
             head = self._find(self._writer, address)
@@ -103,16 +127,16 @@ class SqliteLog:
 
     def _append_all(self, batch: Sequence[Append]) -> list[Appended]:
         with reported(self._path), transaction(self._writer):
-            heads: dict[int, tuple[int, bytes]] = {}
-            appended = [self._append(heads, *item) for item in batch]
+            rooms: dict[int, _Standing] = {}
+            appended = [self._append(rooms, *item) for item in batch]
             self._writer.executemany(
-                "UPDATE rooms SET newest = ?, hash = ? WHERE room = ?",
-                [(newest, head, room) for room, (newest, head) in heads.items()],
+                "UPDATE rooms SET newest = ?, hash = ?, bytes = bytes + ?, used = ? WHERE room = ?",
+                [(*standing, room) for room, standing in rooms.items()],
             )
         return appended
 
-    def _append(self, heads: dict[int, tuple[int, bytes]], room: int, clock: int, envelope: bytes) -> Appended:
-        """Append one message; ``heads`` holds newest and H of the rooms of this batch."""
+    def _append(self, rooms: dict[int, _Standing], room: int, clock: int, envelope: bytes) -> Appended:
+        """Append one message; ``rooms`` holds those of this batch."""
         execute = self._writer.execute
         digest = chain.digest(envelope)
         envelope_id = digest[: chain.ENVELOPE_ID_BYTES]
@@ -121,14 +145,16 @@ class SqliteLog:
         ).fetchone()
         if known:
             return Appended(known[0], known[1], b"")
-        newest, before = heads.get(room) or execute("SELECT newest, hash FROM rooms WHERE room = ?", (room,)).fetchone()
-        sequence = newest + 1
+        standing = rooms.get(room)
+        if standing is None:
+            standing = _Standing(*execute("SELECT newest, hash FROM rooms WHERE room = ?", (room,)).fetchone())
+        sequence, before = standing.newest + 1, standing.hash
         execute(
             "INSERT INTO messages (room, sequence, clock, id, before, envelope) VALUES (?, ?, ?, ?, ?, ?)",
             (room, sequence, clock, envelope_id, before, envelope),
         )
         head = chain.link(before, sequence, digest)
-        heads[room] = sequence, head
+        rooms[room] = _Standing(sequence, head, standing.added + len(envelope), clock)
         return Appended(sequence, clock, head)
 
     async def read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
@@ -182,26 +208,82 @@ class SqliteLog:
             rows.append(row)
         return rows if forward else rows[::-1]
 
-    async def expire(self, retention: Retention, clock: int) -> dict[int, int]:
-        """See ``RoomLog.expire``."""
-        return await trio.to_thread.run_sync(self._expire, retention, clock, limiter=self._write_limiter)
+    async def delete_room(self, address: bytes) -> bool:
+        """See ``RoomLog.delete_room``."""
+        found = await trio.to_thread.run_sync(self._find, self._reader, address, limiter=self._read_limiter)
+        if found is None:
+            return False
+        await self._delete_all(found.room, found.newest + 1)
+        await trio.to_thread.run_sync(self._forget, found.room, limiter=self._write_limiter)
+        return True
 
-    def _expire(self, retention: Retention, clock: int) -> dict[int, int]:
-        cutoff = clock - int(retention.seconds * 1000)
+    def _forget(self, room: int) -> None:
         with reported(self._path), transaction(self._writer):
-            execute = self._writer.execute
-            heads = [Head(*row) for row in execute(_HEAD + "newest > 0").fetchall()]
-            changed = {}
+            self._writer.execute("DELETE FROM rooms WHERE room = ?", (room,))
+
+    async def count_rooms(self) -> int:
+        """See ``RoomLog.count_rooms``."""
+        return await trio.to_thread.run_sync(self._count_rooms, limiter=self._read_limiter)
+
+    def _count_rooms(self) -> int:
+        with reported(self._path):
+            count: int = self._reader.execute("SELECT count(*) FROM rooms").fetchone()[0]
+        return count
+
+    async def expire(self, retention: Retention, clock: int) -> dict[int, int]:
+        """See ``RoomLog.expire``. Appends go on in between: a long expiry is many short commits."""
+        due = await trio.to_thread.run_sync(self._find_expired, retention, clock, limiter=self._read_limiter)
+        for room, oldest in due.items():
+            await self._delete_all(room, oldest)
+        return due
+
+    async def _delete_all(self, room: int, oldest: int) -> None:
+        """Delete the messages before ``oldest``."""
+        is_done = False
+        while not is_done:
+            is_done = await trio.to_thread.run_sync(self._delete, room, oldest, limiter=self._write_limiter)
+
+    def _find_expired(self, retention: Retention, clock: int) -> dict[int, int]:
+        """Return the new oldest sequence by room, of those where it changes."""
+        cutoff = clock - int(retention.seconds * 1000)
+        with reported(self._path):
+            heads = [Head(*row) for row in self._reader.execute(_HEAD + "newest > 0").fetchall()]
+            sizes = dict(self._reader.execute("SELECT room, bytes FROM rooms WHERE newest > 0").fetchall())
+            most = min(retention.room_bytes, fair_share(sizes.values(), retention.total_bytes))
+            due = {}
             for head in heads:
                 # Only ever the beginning of the log, also when the clock was set back meanwhile.
                 query = "SELECT min(sequence) FROM messages WHERE room = ? AND sequence >= ? AND clock >= ?"
                 fewest = head.newest + 1 - retention.messages
-                (kept,) = execute(query, (head.room, fewest, cutoff)).fetchone()
-                oldest = kept or head.newest + 1
+                (kept,) = self._reader.execute(query, (head.room, fewest, cutoff)).fetchone()
+                oldest = max(kept or head.newest + 1, self._fitting(head, sizes.get(head.room, 0) - most))
                 if oldest > head.oldest:
-                    execute("DELETE FROM messages WHERE room = ? AND sequence < ?", (head.room, oldest))
-                    changed[head.room] = oldest
-        return changed
+                    due[head.room] = oldest
+        return due
+
+    def _fitting(self, head: Head, excess: int) -> int:
+        """Return the oldest sequence that may stay so that ``excess`` bytes go."""
+        if excess <= 0:
+            return head.oldest
+        query = "SELECT sequence, length(envelope) FROM messages WHERE room = ? ORDER BY sequence"
+        for sequence, size in self._reader.execute(query, (head.room,)):
+            excess -= size
+            if excess <= 0:
+                return int(sequence) + 1
+        return head.newest + 1
+
+    def _delete(self, room: int, oldest: int) -> bool:
+        """Delete some messages before ``oldest``; tell whether those were all."""
+        condition = "room = ? AND sequence < ?"
+        with reported(self._path), transaction(self._writer):
+            execute = self._writer.execute
+            query = f"SELECT sequence + 1 FROM messages WHERE {condition} ORDER BY sequence LIMIT 1 OFFSET ?"  # noqa: S608
+            row = execute(query, (room, oldest, limits.EXPIRE_MESSAGES)).fetchone()
+            bounds = (room, row[0] if row else oldest)
+            freed = f"(SELECT coalesce(sum(length(envelope)), 0) FROM messages WHERE {condition})"  # noqa: S608
+            execute(f"UPDATE rooms SET bytes = bytes - {freed} WHERE room = ?", (*bounds, room))  # noqa: S608
+            execute(f"DELETE FROM messages WHERE {condition}", bounds)  # noqa: S608
+        return row is None
 
     async def aclose(self) -> None:
         """See ``RoomLog.aclose``."""

@@ -19,7 +19,8 @@ from securechat.errors import ChannelClosedError, SecurechatError
 from securechat.legacy import codec
 from securechat.legacy.codec import Greeting, GreetingDecoder, LegacyError, UnitDecoder
 from securechat.server.access import AccessLog
-from securechat.server.buckets import AddressBuckets, Bucket
+from securechat.server.buckets import Bucket
+from securechat.server.gate import Gate
 from securechat.transport.certificates import Pair
 from securechat.transport.channel import SocketChannel, take_socket
 from securechat.transport.tls import ServerTls
@@ -77,15 +78,15 @@ class LegacyServer:
 
     Args:
         pair: Certificate and key, for those who come inside TLS.
-        access: The access log.
+        gate: Counts connections, together with those of other listeners.
     """
 
-    def __init__(self, pair: Pair, access: AccessLog) -> None:
+    def __init__(self, pair: Pair, gate: Gate) -> None:
         self._pair = pair
         self._tls = ServerTls.load(pair, labels.LEGACY_ALPN)
-        self._access = access
+        self._gate = gate
+        self._access = AccessLog(gate)
         self._rooms: dict[str, list[_Member]] = {}
-        self._arrivals = AddressBuckets(*limits.HANDSHAKES_PER_ADDRESS, trio.current_time)
         self._stop = trio.Event()
 
     def stop(self) -> None:
@@ -117,11 +118,13 @@ class LegacyServer:
 
     async def _accept(self, stream: trio.SocketStream) -> None:
         """Serve one connection: the one place where whatever goes wrong ends that connection alone."""
-        self._access.connected(1)
         peer = "?"
         try:
             peer = str(stream.socket.getpeername()[0])
-            await self._run(stream, peer)
+            with self._gate.count(peer) as exceeded:
+                if exceeded or not await self._gate.wait(peer):
+                    raise LegacyError(exceeded or "too many connections at once")
+                await self._run(stream)
         except (LegacyError, ssl.SSLError) as error:
             _logger.info("refused %s: %s", peer, error)
         except (ChannelClosedError, OSError) as error:
@@ -132,11 +135,8 @@ class LegacyServer:
             _logger.exception("a fault of this server ended a connection; please report it")
         finally:
             stream.socket.close()
-            self._access.connected(-1)
 
-    async def _run(self, stream: trio.SocketStream, peer: str) -> None:
-        if self._arrivals.of(peer).take():
-            raise LegacyError("too many connections")
+    async def _run(self, stream: trio.SocketStream) -> None:
         with trio.fail_after(limits.LEGACY_GREETING_TIMEOUT):
             channel = await self._open(stream)
             try:

@@ -64,6 +64,7 @@ class Code(IntEnum):
     RATE = 7
     TOO_LARGE = 8
     OUT_OF_ORDER = 9
+    ROOM_FULL = 10
 
 
 class Reason(IntEnum):

@@ -4,24 +4,27 @@ A room is its address's first 8 digits: a name is nothing that the server knows.
 """
 
 import logging
+import os
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from securechat.errors import SecurechatError
+from securechat.server.gate import Gate
 from securechat.server.room import Room
 
 _logger = logging.getLogger("securechat.access")
 
 
 class AccessLog:
-    """Writes one line for each join and leave."""
+    """Writes one line for each join and leave.
 
-    def __init__(self) -> None:
-        self._connections = 0
+    Args:
+        gate: Knows how many connections there are.
+    """
 
-    def connected(self, change: int) -> None:
-        """Count connections: 1 for a new one, -1 for one that ended."""
-        self._connections += change
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     def joined(self, peer: str, room: Room, *, created: bool) -> None:
         """Record a join."""
@@ -33,7 +36,7 @@ class AccessLog:
 
     def legacy(self, what: str, peer: str, name: str, room: str, members: int) -> None:
         """Record a join or leave of the old base64 mode, where names are no secret."""
-        fields = {"peer": peer, "name": name, "room": room, "members": members, "connections": self._connections}
+        fields = {"peer": peer, "name": name, "room": room, "members": members, "connections": self._gate.total}
         line = "%s %s as %r in room %r (not encrypted), members %d, connections %d"
         _logger.info(line, what, *fields.values(), extra={"fields": {"change": what, **fields}})
 
@@ -42,10 +45,18 @@ class AccessLog:
             "peer": peer,
             "room": room.label,
             "members": len(room.members),
-            "connections": self._connections,
+            "connections": self._gate.total,
         }
         line = "%s %s room %s, members %d, connections %d"
         _logger.info(line, what, *fields.values(), extra={"fields": {"change": what, **fields}})
+
+
+class _PrivateFileHandler(WatchedFileHandler):
+    """Makes files of mode 0600: there are network addresses in them."""
+
+    def _open(self) -> TextIOWrapper:
+        os.close(os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        return super()._open()
 
 
 def log_to_file(path: Path) -> None:
@@ -55,7 +66,7 @@ def log_to_file(path: Path) -> None:
         SecurechatError: It cannot be opened.
     """
     try:
-        handler = WatchedFileHandler(path, encoding="utf-8")
+        handler = _PrivateFileHandler(path, encoding="utf-8")
     except OSError as error:
         raise SecurechatError(
             f"The access log {path} cannot be written: {error.strerror}.",

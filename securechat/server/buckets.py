@@ -41,10 +41,10 @@ class Bucket:
         self._tokens -= 1
         return 0.0
 
-    def spend(self) -> float:
-        """Take one token, in advance if need be, and return the seconds until the debt is paid."""
+    def spend(self, amount: float = 1) -> float:
+        """Take tokens, in advance if need be, and return the seconds until the debt is paid."""
         self._refill()
-        self._tokens -= 1
+        self._tokens -= amount
         return max(0.0, -self._tokens / self._rate)
 
     def wait(self) -> float:

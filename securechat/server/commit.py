@@ -15,6 +15,7 @@ from securechat.errors import StorageError
 from securechat.history.log import Append, Appended, RoomLog
 from securechat.protocol import chain
 from securechat.protocol.messages import Code, Deliver
+from securechat.server.histogram import Histogram
 from securechat.server.room import Member, Room
 from securechat.server.rooms import Rooms
 
@@ -32,6 +33,13 @@ class Committer:
         rooms: Told when a room has nothing in flight any more.
         clock: The server's clock, in ms since 1970 UTC.
         on_failure: Called with the error when a batch could not be stored.
+        most: Bytes that may wait to be stored before ``wait_room`` waits.
+
+    Attributes:
+        in_flight_bytes: Bytes of envelopes that were received and not answered yet.
+        stored: How many messages were appended.
+        delivered: How many copies of them were handed to sessions.
+        append_seconds: How long the appends took.
     """
 
     def __init__(
@@ -40,6 +48,7 @@ class Committer:
         rooms: Rooms,
         clock: Callable[[], int],
         on_failure: Callable[[StorageError], None],
+        most: int = limits.SERVER.in_flight_bytes,
     ) -> None:
         self._log = log
         self._rooms = rooms
@@ -47,12 +56,24 @@ class Committer:
         self._on_failure = on_failure
         self._sent: deque[_Sent] = deque()
         self._wake = trio.Event()
+        self._most = most
+        self._has_room = trio.Event()
+        self.in_flight_bytes = 0
+        self.stored = 0
+        self.delivered = 0
+        self.append_seconds = Histogram()
 
     def submit(self, member: Member, envelope: bytes) -> None:
         """Take a message in; its sender's session is told by ``settle`` when it was answered."""
         member.room.in_flight += 1
+        self.in_flight_bytes += len(envelope)
         self._sent.append(_Sent(member, envelope))
         self._wake.set()
+
+    async def wait_room(self) -> None:
+        """Wait while too much waits to be stored: a slow disk makes the server read more slowly."""
+        while self.in_flight_bytes > self._most:
+            await self._has_room.wait()
 
     async def run(self) -> None:
         """Run for ever: append, then deliver."""
@@ -66,8 +87,11 @@ class Committer:
                 await self._commit(batch)
             for member, envelope in taken:
                 member.room.in_flight -= 1
+                self.in_flight_bytes -= len(envelope)
                 member.receiver.settle(len(envelope))
                 self._rooms.release(member.room)
+            self._has_room.set()
+            self._has_room = trio.Event()
 
     def _take(self) -> list[_Sent]:
         """Take what one commit may hold, at least one message."""
@@ -94,6 +118,7 @@ class Committer:
 
     async def _commit(self, batch: list[_Sent]) -> None:
         clock = self._clock()
+        began = trio.current_time()
         try:
             appended = await self._log.append([Append(m.room.number, clock, envelope) for m, envelope in batch])
         except StorageError as error:
@@ -107,22 +132,24 @@ class Committer:
                     "the message could not be stored",
                 )
         else:
-            _deliver(batch, appended)
+            self.append_seconds.observe(trio.current_time() - began)
+            self._deliver(batch, appended)
 
-
-def _deliver(batch: list[_Sent], appended: list[Appended]) -> None:
-    """Fan out what is new, one write to a member for each room; answer a resend to its sender alone."""
-    frames: dict[Room, list[bytes]] = {}
-    resent: list[tuple[Member, bytes]] = []
-    for (member, envelope), (sequence, clock, head) in zip(batch, appended, strict=True):
-        room = member.room
-        frame = Deliver(room.handle, sequence, clock, envelope).encode()
-        if head:
-            room.advance(sequence, head)
-            frames.setdefault(room, []).append(frame)
-        else:
-            resent.append((member, frame))
-    for room, delivered in frames.items():
-        room.fan_out(b"".join(delivered))
-    for member, frame in resent:
-        member.receiver.send(frame)
+    def _deliver(self, batch: list[_Sent], appended: list[Appended]) -> None:
+        """Fan out what is new, one write to a member for each room; answer a resend to its sender alone."""
+        frames: dict[Room, list[bytes]] = {}
+        resent: list[tuple[Member, bytes]] = []
+        for (member, envelope), (sequence, clock, head) in zip(batch, appended, strict=True):
+            room = member.room
+            frame = Deliver(room.handle, sequence, clock, envelope).encode()
+            if head:
+                room.advance(sequence, head)
+                frames.setdefault(room, []).append(frame)
+            else:
+                resent.append((member, frame))
+        for room, new in frames.items():
+            self.stored += len(new)
+            self.delivered += len(new) * len(room.members)
+            room.fan_out(b"".join(new))
+        for member, frame in resent:
+            member.receiver.send(frame)

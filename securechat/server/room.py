@@ -10,7 +10,7 @@ from typing import Protocol
 from securechat import limits
 from securechat.history.log import Head
 from securechat.protocol import messages
-from securechat.protocol.messages import Change, Code, Joined, MemberChange
+from securechat.protocol.messages import Change, Code, Joined, MemberChange, Reason
 
 
 class Receiver(Protocol):
@@ -21,6 +21,9 @@ class Receiver(Protocol):
 
     def settle(self, size: int) -> None:
         """Hear that one message of this session, of ``size`` bytes, was appended or refused."""
+
+    def end(self, reason: Reason, retry_after: int) -> None:
+        """End the session."""
 
 
 class Member:
@@ -105,6 +108,11 @@ class Room:
     def leave(self, member: Member) -> None:
         """Remove a member."""
         del self.members[member.number]
+
+    def send_away(self) -> None:
+        """End the sessions of all members; they may come back."""
+        for member in list(self.members.values()):
+            member.receiver.end(Reason.SHUTDOWN, 1)
 
     def advance(self, sequence: int, head: bytes) -> None:
         """Note that the log holds one more message, about to be fanned out."""

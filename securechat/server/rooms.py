@@ -26,6 +26,18 @@ class Rooms:
         self._looked_up: Counter[bytes] = Counter()
         self._changed: set[Room] = set()
         self._change = trio.Event()
+        self._deleting = trio.Lock()
+        self._doomed = b""  # the address of the room that is being deleted
+
+    @property
+    def count(self) -> int:
+        """How many rooms are in use."""
+        return len(self._by_address)
+
+    @property
+    def members(self) -> int:
+        """How many members they have together."""
+        return sum(len(room.members) for room in self._by_address.values())
 
     async def find(self, address: bytes, *, may_create: bool) -> tuple[Room, bool] | None:
         """Return the room at ``address`` and whether it was created just now; None when there is none.
@@ -35,6 +47,9 @@ class Rooms:
         Raises:
             StorageError: The log cannot be read or written.
         """
+        if address == self._doomed:
+            async with self._deleting:
+                pass
         if room := self._by_address.get(address):
             return room, False
         new_log_id = os.urandom(chain.LOG_ID_BYTES) if may_create else None
@@ -59,6 +74,23 @@ class Rooms:
         if room.is_idle and not self._looked_up[room.address]:
             self._by_address.pop(room.address, None)
             self._changed.discard(room)
+
+    async def delete(self, address: bytes) -> bool:
+        """Send the members of a room away and delete it; tell whether there was one.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        async with self._deleting:
+            self._doomed = address
+            try:
+                while address in self._by_address or self._looked_up[address]:
+                    if room := self._by_address.get(address):
+                        room.send_away()
+                    await trio.sleep(limits.DELETION_POLL)
+                return await self._log.delete_room(address)
+            finally:
+                self._doomed = b""
 
     def set_oldest(self, oldest: dict[int, int]) -> None:
         """Note what retention has left: the new oldest sequence by the log's number of the room."""

@@ -4,10 +4,8 @@ Two nurseries: an outer one for sessions and services, an inner one for listener
 listening first, then lets every session finish what is in flight, and only then closes the log.
 """
 
-import errno
 import gc
 import logging
-import socket
 import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -23,13 +21,16 @@ from securechat.errors import ChannelClosedError, SecurechatError, StorageError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention, RoomLog
 from securechat.history.memory import MemoryLog
-from securechat.history.sqlite import SqliteLog
-from securechat.protocol.messages import Reason
+from securechat.history.sqlite import HISTORY_FILE, SqliteLog
+from securechat.limits import ServerLimits
+from securechat.protocol.messages import Goodbye, Reason
 from securechat.server.access import AccessLog
-from securechat.server.buckets import AddressBuckets
 from securechat.server.commit import Committer
+from securechat.server.gate import Gate
+from securechat.server.listeners import open_listeners
 from securechat.server.rooms import Rooms
 from securechat.server.session import Services, Session, clock_ms
+from securechat.server.upkeep import Upkeep
 from securechat.transport.certificates import Pair
 from securechat.transport.channel import take_socket
 from securechat.transport.tls import ServerTls
@@ -49,6 +50,8 @@ class Configuration:
         port: The TCP port; 0 picks a free one.
         retention: How long messages are kept.
         may_create: Whether members may create rooms.
+        allowed: The limits.
+        metrics: Where to serve metrics; None for nowhere.
     """
 
     pair: Pair
@@ -57,6 +60,8 @@ class Configuration:
     port: int = 7443
     retention: Retention = field(default_factory=Retention)
     may_create: bool = True
+    allowed: ServerLimits = limits.SERVER
+    metrics: tuple[str, int] | None = None
 
 
 class Started(NamedTuple):
@@ -73,17 +78,22 @@ class Server:
     Args:
         configuration: What it is told.
         tls: The certificate, loaded.
-        access: The access log.
+        gate: Counts connections, together with those of other listeners.
     """
 
-    def __init__(self, configuration: Configuration, tls: ServerTls, access: AccessLog | None = None) -> None:
+    def __init__(self, configuration: Configuration, tls: ServerTls, gate: Gate | None = None) -> None:
         self._configuration = configuration
         self._tls = tls
-        self._access = access or AccessLog()
+        self._gate = gate or Gate(configuration.allowed)
         self._sessions: set[Session] = set()
-        self._handshakes = AddressBuckets(*limits.HANDSHAKES_PER_ADDRESS, trio.current_time)
+        self._port = 0
         self._stop = trio.Event()
         self._empty = trio.Event()
+
+    @property
+    def started(self) -> Started:
+        """Where it listens, and with what it serves new connections."""
+        return Started(self._port, self._tls.pin, self._tls.names)
 
     def stop(self) -> None:
         """Drain: stop listening, let every session finish, close. ``serve`` returns within 10 s."""
@@ -105,29 +115,44 @@ class Server:
             SecurechatError: The log cannot be opened, or the port is not to be had.
         """
         async with AsyncExitStack() as stack:
-            log = _open_log(self._configuration.data)
+            allowed = self._configuration.allowed
+            log = _open_log(self._configuration.data, allowed)
             stack.push_async_callback(log.aclose)
             rooms = Rooms(log)
-            await self._expire(log, rooms)
+            upkeep = Upkeep(log, rooms, self._configuration.retention, self._configuration.data)
+            await upkeep.expire()
             listeners = await open_listeners(self._configuration.host, self._configuration.port)
-            committer = Committer(log, rooms, clock_ms, _report_failure())
-            services = Services(log, rooms, committer, self._access, self._configuration.may_create)
+            committer = Committer(log, rooms, clock_ms, _report_failure(), allowed.in_flight_bytes)
+            access = AccessLog(self._gate)
+            services = Services(log, rooms, committer, access, self._configuration.may_create, allowed)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(committer.run)
                 nursery.start_soon(rooms.tell_changes)
-                nursery.start_soon(self._keep_expiring, log, rooms)
+                nursery.start_soon(services.laggards.watch)
+                nursery.start_soon(upkeep.run)
+                if self._configuration.metrics:
+                    await self._serve_metrics(nursery, services)
                 async with trio.open_nursery() as listening:
                     handler = partial(self._accept, services)
                     listening.start_soon(partial(trio.serve_listeners, handler, listeners, handler_nursery=nursery))
-                    port = listeners[0].socket.getsockname()[1]
+                    self._port = listeners[0].socket.getsockname()[1]
                     gc.freeze()  # what start-up made is here to stay
-                    task_status.started(Started(port, self._tls.pin, self._tls.names))
+                    task_status.started(self.started)
                     await self._stop.wait()
                     listening.cancel_scope.cancel()
                 await self._drain()
                 nursery.cancel_scope.cancel()
             endings = ", ".join(f"{reason} {count}" for reason, count in sorted(services.closed.items()))
             _logger.info("stopped; connections ended: %s", endings or "none")
+
+    async def _serve_metrics(self, nursery: trio.Nursery, services: Services) -> None:
+        from securechat.server.metrics import serve_metrics  # noqa: PLC0415 - its libraries are an extra
+
+        assert self._configuration.metrics is not None
+        listeners = await open_listeners(*self._configuration.metrics)
+        address, port = listeners[0].socket.getsockname()[:2]
+        _logger.info("metrics are at http://%s:%d/metrics", f"[{address}]" if ":" in address else address, port)
+        nursery.start_soon(serve_metrics, listeners, services, self._gate)
 
     async def _drain(self) -> None:
         for session in self._sessions:
@@ -137,17 +162,6 @@ class Server:
                 self._empty = trio.Event()
                 await self._empty.wait()
 
-    async def _keep_expiring(self, log: RoomLog, rooms: Rooms) -> None:
-        while True:
-            await trio.sleep(limits.EXPIRY_INTERVAL)
-            await self._expire(log, rooms)
-
-    async def _expire(self, log: RoomLog, rooms: Rooms) -> None:
-        try:
-            rooms.set_oldest(await log.expire(self._configuration.retention, clock_ms()))
-        except StorageError as error:
-            _logger.error("old messages could not be removed: %s", error)
-
     async def _accept(self, services: Services, stream: trio.SocketStream) -> None:
         """Serve one connection: the one place where whatever goes wrong ends that connection alone."""
         tls = self._tls
@@ -156,24 +170,26 @@ class Server:
         except OSError:  # gone already
             services.closed["handshake"] += 1
             return
-        services.access.connected(1)
         try:
-            if await self._shake_hands(channel):
-                await self._run_session(Session(services, channel, tls.pin))
-            else:
-                services.closed["handshake"] += 1
+            with self._gate.count(channel.peer) as exceeded:
+                if self._gate.is_flooded or not await self._shake_hands(channel):
+                    services.closed["handshake"] += 1
+                elif exceeded:
+                    services.closed["rate"] += 1
+                    await _turn_away(channel, exceeded)
+                else:
+                    await self._run_session(Session(services, channel, tls.pin))
         except Exception:
             services.closed["internal"] += 1
             _logger.exception("a fault of this server ended a connection; please report it")
         finally:
             channel.abort()
-            services.access.connected(-1)
 
     async def _shake_hands(self, channel: TlsChannel) -> bool:
         """Do the TLS handshake; tell whether a securechat client is at the other end."""
-        if self._handshakes.of(channel.peer).take():
+        if not await self._gate.wait(channel.peer):
             return False
-        with trio.move_on_after(limits.HANDSHAKE_TIMEOUT):
+        with trio.move_on_after(self._configuration.allowed.handshake_seconds):
             try:
                 await channel.handshake()
             except (ssl.SSLError, ChannelClosedError) as error:
@@ -194,10 +210,17 @@ class Server:
                 self._empty.set()
 
 
-def _open_log(data: Path | None) -> RoomLog:
+async def _turn_away(channel: TlsChannel, exceeded: str) -> None:
+    """Say which limit a connection is over, and when to try again."""
+    channel.send(Goodbye(Reason.RATE, limits.REFUSED_RETRY, exceeded).encode())
+    with trio.move_on_after(limits.GOODBYE_TIMEOUT):
+        await channel.aclose()
+
+
+def _open_log(data: Path | None, allowed: ServerLimits) -> RoomLog:
     if data is None:
-        return MemoryLog()
-    return SqliteLog.open(make_private_directory(data) / "history.sqlite")
+        return MemoryLog(allowed.memory_bytes)
+    return SqliteLog.open(make_private_directory(data) / HISTORY_FILE, allowed.kept_bytes)
 
 
 def _report_failure() -> Callable[[StorageError], None]:
@@ -211,38 +234,3 @@ def _report_failure() -> Callable[[StorageError], None]:
             _logger.error("messages could not be stored: %s", error)
 
     return report
-
-
-async def open_listeners(host: str | None, port: int) -> list[trio.SocketListener]:
-    """Listen on ``host`` (None: all addresses, IPv4 and IPv6, on one port).
-
-    Raises:
-        SecurechatError: The port is in use, or the address is not this machine's.
-    """
-    try:
-        if port or host not in {None, "localhost"}:
-            return await trio.open_tcp_listeners(port, host=host, backlog=limits.ACCEPT_BACKLOG)
-        both = ("0.0.0.0", "::") if host is None else ("127.0.0.1", "::1")  # noqa: S104
-        listeners = await trio.open_tcp_listeners(0, host=both[0], backlog=limits.ACCEPT_BACKLOG)
-        port = listeners[0].socket.getsockname()[1]
-        try:
-            return listeners + await trio.open_tcp_listeners(port, host=both[1], backlog=limits.ACCEPT_BACKLOG)
-        except OSError:  # no IPv6 here
-            return listeners
-    except OSError as error:
-        raise _explain(error, host, port) from error
-
-
-def _explain(error: OSError, host: str | None, port: int) -> SecurechatError:
-    where = f"{host or 'this machine'}, port {port}"
-    if isinstance(error, socket.gaierror):
-        return SecurechatError(f"{host!r} is no address of this machine.", "Give one of its addresses with --host.")
-    # trio raises EADDRINUSE of its own making, with a message and a cause in place of a number
-    numbers = {error.errno, getattr(error.__cause__, "errno", None)}
-    if errno.EADDRINUSE in numbers:
-        return SecurechatError(f"The port is in use: {where}.", "Stop the other program, or choose another --port.")
-    if errno.EACCES in numbers:
-        return SecurechatError(f"This user may not listen on {where}.", "Choose a --port of 1024 or above.")
-    if errno.EADDRNOTAVAIL in numbers:
-        return SecurechatError(f"{host} is no address of this machine.", "Give one of its addresses with --host.")
-    return SecurechatError(f"Cannot listen on {where}: {error}.", "Choose another --host or --port.")

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
 from math import ceil
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ import trio
 from securechat import limits
 from securechat.errors import ChannelClosedError, ProtocolError, StorageError
 from securechat.history.log import RoomLog
+from securechat.limits import ServerLimits
 from securechat.protocol import chain, proof
 from securechat.protocol.connection import ServerConnection
 from securechat.protocol.messages import (
@@ -38,6 +38,7 @@ from securechat.protocol.messages import (
 from securechat.server.access import AccessLog
 from securechat.server.buckets import AddressBuckets, Bucket
 from securechat.server.commit import Committer
+from securechat.server.laggards import Laggards
 from securechat.server.room import Member, Room
 from securechat.server.rooms import Rooms
 from securechat.transport.channel import Channel
@@ -61,9 +62,12 @@ class Services:
         committer: Takes messages in.
         access: The access log.
         may_create: Whether members may create rooms.
+        allowed: The limits.
         refused_joins: Tokens for joins that fail, by address.
         creations: Tokens for rooms created, by address.
+        laggards: The sessions whose socket is full.
         closed: How many connections ended for which reason.
+        refused: How many requests were refused for which reason.
     """
 
     log: RoomLog
@@ -71,13 +75,17 @@ class Services:
     committer: Committer
     access: AccessLog
     may_create: bool = True
-    refused_joins: AddressBuckets = field(
-        default_factory=lambda: AddressBuckets(*limits.REFUSED_JOINS_PER_ADDRESS, trio.current_time)
-    )
-    creations: AddressBuckets = field(
-        default_factory=lambda: AddressBuckets(*limits.CREATIONS_PER_ADDRESS, trio.current_time)
-    )
+    allowed: ServerLimits = limits.SERVER
+    refused_joins: AddressBuckets = field(init=False)
+    creations: AddressBuckets = field(init=False)
+    laggards: Laggards = field(init=False)
     closed: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.refused_joins = AddressBuckets(*self.allowed.refused_joins, trio.current_time)
+        self.creations = AddressBuckets(*self.allowed.creations, trio.current_time)
+        self.laggards = Laggards(self.allowed.outboxes_bytes)
 
 
 class Session:
@@ -96,11 +104,19 @@ class Session:
         self._connection = ServerConnection()
         self._challenge = os.urandom(proof.CHALLENGE_BYTES)
         self._members: dict[int, Member] = {}
-        self._messages = Bucket(*limits.MESSAGES_PER_CONNECTION, trio.current_time)
-        self._changes = Bucket(*limits.CHANGES_PER_CONNECTION, trio.current_time)
+        self._allowed = services.allowed
+        self._frames, self._received, self._changes, self._history, self._joins = (
+            Bucket(*rate, trio.current_time)
+            for rate in (
+                self._allowed.frames,
+                self._allowed.received,
+                self._allowed.presence,
+                self._allowed.history,
+                self._allowed.joins,
+            )
+        )
         self._in_flight = 0
         self._in_flight_bytes = 0
-        self._joins = Bucket(*limits.JOINS_PER_CONNECTION, trio.current_time)
         self._settled = trio.Event()
         self._reading = trio.CancelScope()
         self._heard = 0.0
@@ -112,7 +128,7 @@ class Session:
         """Serve the connection until either side ends it."""
         try:
             async with trio.open_nursery() as nursery:
-                self._channel.on_backlog = partial(nursery.start_soon, self._channel.drain)
+                self._channel.on_backlog = lambda: nursery.start_soon(self._drain)
                 try:
                     reason = await self._serve()
                     await self._say_goodbye(reason)
@@ -122,9 +138,21 @@ class Session:
         finally:
             self._channel.abort()
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait for the reader."""
+        return self._channel.backlog
+
+    async def _drain(self) -> None:
+        self._services.laggards.add(self)
+        try:
+            await self._channel.drain()
+        finally:
+            self._services.laggards.remove(self)
+
     async def _serve(self) -> Reason | None:
         """Read until the end and return why this side ends the connection; None when the peer did."""
-        self._reading.deadline = trio.current_time() + limits.FIRST_JOIN_TIMEOUT
+        self._reading.deadline = trio.current_time() + self._allowed.join_seconds
         try:
             with self._reading:
                 await self._read()
@@ -137,27 +165,29 @@ class Session:
 
     async def _read(self) -> None:
         clock = clock_ms()
-        welcome = Welcome(self._challenge, limits.ENVELOPE_BYTES, limits.KEEPALIVE, clock)
+        welcome = Welcome(self._challenge, limits.ENVELOPE_BYTES, self._allowed.keepalive, clock)
         self.send(self._connection.send(welcome))
         while True:
             data = await self._channel.receive()
             self._note_life()
+            await _pay(self._received, len(data))
             for message in self._connection.receive(data):
+                await _pay(self._frames)
                 if type(message) is Send:
-                    if debt := self._messages.spend():
-                        await trio.sleep(debt)  # who sends too fast is read more slowly; nothing is refused
                     self._on_send(message)
-                else:
+                else:  # what it asks for is answered once it has taken what it was sent
+                    await self._channel.drain()
                     await self._HANDLERS[type(message)](self, message)
             while self._in_flight > limits.IN_FLIGHT_MESSAGES or self._in_flight_bytes > limits.IN_FLIGHT_BYTES:
                 await self._wait_settled()
+            await self._services.committer.wait_room()
 
     def _note_life(self) -> None:
         """Move the deadline on, at most once a second, once the peer has joined a room."""
         now = trio.current_time()
         if self._members and now - self._heard > 1:
             self._heard = now
-            self._reading.deadline = now + limits.KEEPALIVE * limits.KEEPALIVE_GRACE
+            self._reading.deadline = now + self._allowed.keepalive * limits.KEEPALIVE_GRACE
 
     async def _wait_settled(self) -> None:
         self._settled = trio.Event()
@@ -168,7 +198,7 @@ class Session:
         if self._is_mute:
             return
         self._channel.send(data)
-        if self._channel.backlog > limits.OUTBOX_BYTES:
+        if self._channel.backlog > self._allowed.outbox_bytes:
             self._is_mute = True
             self.end(Reason.SLOW, 1)
 
@@ -216,6 +246,7 @@ class Session:
         self._services.rooms.release(room)
 
     def _refuse(self, ref: int, code: Code, text: str, retry_after: float = 0) -> None:
+        self._services.refused[code.name.lower()] += 1
         self._reply(Error(code, ref, ceil(retry_after), _NO_SUBJECT, text))
 
     def _reply(self, message: ServerMessage) -> None:
@@ -227,19 +258,18 @@ class Session:
         self._services.committer.submit(self._members[message.handle], message.envelope)
 
     async def _on_join(self, message: Join) -> None:
-        if debt := self._joins.spend():
-            await trio.sleep(debt)
+        await _pay(self._joins)
         refused = self._services.refused_joins.of(self._channel.peer)
         if wait := refused.wait():
-            self._refuse(message.ref, Code.RATE, "too many refused joins", wait)
+            self._refuse(message.ref, Code.RATE, "too many refused joins from your address", wait)
             return
         if not proof.is_proven(message.address, message.proof, self._challenge, self._spki_hash):
             refused.take()
             self._refuse(message.ref, Code.BAD_PROOF, "the proof does not verify")
         elif any(m.room.address == message.address for m in self._members.values()):
             self._refuse(message.ref, Code.ALREADY_JOINED, "this connection is in that room")
-        elif len(self._members) >= limits.ROOMS_PER_CONNECTION:
-            self._refuse(message.ref, Code.TOO_MANY_ROOMS, f"at most {limits.ROOMS_PER_CONNECTION} rooms")
+        elif len(self._members) >= (most := self._allowed.rooms_per_connection):
+            self._refuse(message.ref, Code.TOO_MANY_ROOMS, f"at most {most} rooms on one connection")
         else:
             await self._join(message)
 
@@ -248,28 +278,37 @@ class Session:
         services = self._services
         try:
             found = await services.rooms.find(message.address, may_create=False)
-            if found is None and message.may_create and self._may_create(message.ref):
+            if found is None and message.may_create and await self._may_create(message.ref):
                 found = await services.rooms.find(message.address, may_create=True)
         except StorageError as error:
             _logger.error("a room could not be opened: %s", error)
             self._refuse(message.ref, Code.STORAGE, "the room could not be stored", limits.STORAGE_RETRY)
             return
         if found is not None:
-            self._admit(message, *found)
+            self._admit_if_room(message, *found)
             return
         services.refused_joins.of(self._channel.peer).take()  # whatever the answer was: it may have been a guess
         if not message.may_create:
             self._refuse(message.ref, Code.NO_SUCH_ROOM, "nobody has used this address")
 
-    def _may_create(self, ref: int) -> bool:
+    async def _may_create(self, ref: int) -> bool:
         """Tell whether this peer may create a room now; if not, it is told why."""
         if not self._services.may_create:
             self._refuse(ref, Code.ROOMS_CLOSED, "this server takes no new rooms")
             return False
+        if await self._services.log.count_rooms() >= (most := self._allowed.rooms):
+            self._refuse(ref, Code.ROOMS_CLOSED, f"this server has its {most} rooms")
+            return False
         if wait := self._services.creations.of(self._channel.peer).take():
-            self._refuse(ref, Code.RATE, "too many new rooms", wait)
+            self._refuse(ref, Code.RATE, "too many new rooms from your address", wait)
             return False
         return True
+
+    def _admit_if_room(self, message: Join, room: Room, created: bool) -> None:
+        if len(room.members) >= (most := self._allowed.members_per_room):
+            self._refuse(message.ref, Code.ROOM_FULL, f"the room has its {most} members", limits.REFUSED_RETRY)
+        else:
+            self._admit(message, room, created)
 
     def _admit(self, message: Join, room: Room, created: bool) -> None:
         member, reply = room.join(self, message.ref, message.presence, created=created)
@@ -283,8 +322,7 @@ class Session:
 
     async def _on_presence(self, message: Presence) -> None:
         member = self._members[message.handle]
-        if debt := self._changes.spend():
-            await trio.sleep(debt)
+        await _pay(self._changes)
         change = Change.CHANGED if member.presence else Change.JOINED
         member.presence = message.presence
         self._services.rooms.tell(change, member)
@@ -292,7 +330,6 @@ class Session:
     async def _on_history(self, message: History) -> None:
         """Answer with one page. The reader waits for it, so a connection has one page under way at the most."""
         member = self._members[message.handle]
-        await self._channel.drain()
         try:
             page = await self._services.log.read(member.room.number, message.direction, message.sequence, message.most)
         except StorageError as error:
@@ -300,6 +337,7 @@ class Session:
             self._refuse(message.ref, Code.STORAGE, "the history could not be read", limits.STORAGE_RETRY)
         else:
             self._reply(Past(message.ref, message.handle, *page))
+            await _pay(self._history, sum(len(record.envelope) for record in page.records))
 
     async def _on_leave(self, message: Leave) -> None:
         self._leave(self._members[message.handle])
@@ -318,3 +356,9 @@ class Session:
         Ping: _on_ping,
         Pong: _on_pong,
     }
+
+
+async def _pay(bucket: Bucket, amount: float = 1) -> None:
+    """Take tokens, and wait until they are paid for: who asks too much is read more slowly, and nothing is refused."""
+    if debt := bucket.spend(amount):
+        await trio.sleep(debt)

@@ -19,7 +19,9 @@ from securechat.errors import InputError, SecurechatError
 from securechat.files import write_private
 
 DEFAULT_NAMES: Final = ("localhost", "127.0.0.1", "::1")
-_VALIDITY: Final = datetime.timedelta(days=3650)  # clients trust the key, not the dates
+# What scanners and browsers accept. Clients that know the pin trust the key, and never look at the dates.
+_VALIDITY: Final = datetime.timedelta(days=397)
+_RENEWAL: Final = datetime.timedelta(days=60)  # before the end
 _COMMON_NAME_CHARACTERS: Final = 64
 
 
@@ -30,10 +32,12 @@ class Pair:
     Attributes:
         certificate: PEM, the leaf first.
         key: PEM; may be the same file.
+        is_own: Whether a server made them for itself, and is to renew them.
     """
 
     certificate: Path
     key: Path
+    is_own: bool = False
 
     def read_leaf(self) -> x509.Certificate:
         """Return the first certificate of the file.
@@ -53,6 +57,29 @@ class Pair:
                 f"{self.certificate} holds no PEM certificate.",
                 "Make a pair with 'securechat cert'.",
             ) from error
+
+    def renew(self) -> None:
+        """Sign the same key for the same names anew, with new dates: the pin stays.
+
+        Raises:
+            SecurechatError: The files hold no self-signed pair, or cannot be written.
+        """
+        leaf = self.read_leaf()
+        try:
+            key = serialization.load_pem_private_key(self.key.read_bytes(), password=None)
+            if not isinstance(key, ec.EllipticCurvePrivateKey) or leaf.issuer != leaf.subject:
+                raise ValueError(self.key)
+            write_private(self.certificate, _sign(names_of(leaf), key))
+            os.chmod(self.certificate, 0o644)  # noqa: PTH101 - a certificate is public
+        except (OSError, TypeError, ValueError) as error:
+            raise SecurechatError(
+                f"{self.certificate} cannot be renewed: it is no self-signed pair of 'securechat cert'.",
+                "Make a new one with --force; its pin is another.",
+            ) from error
+
+    def is_due(self) -> bool:
+        """Tell whether less than 60 days are left."""
+        return self.read_leaf().not_valid_after_utc - datetime.datetime.now(datetime.UTC) < _RENEWAL
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Let ``context`` serve with this pair.
@@ -90,7 +117,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 
 
 def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False) -> Pair:
-    """Write ``cert.pem`` and ``key.pem`` (0600): ECDSA P-256, valid ten years, for ``names``.
+    """Write ``cert.pem`` and ``key.pem`` (0600): ECDSA P-256, valid 397 days, for ``names``.
 
     Args:
         directory: Made (0700) if absent.
@@ -102,7 +129,12 @@ def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False)
         SecurechatError: A file exists already, or cannot be written.
     """
     pair = Pair(directory / "cert.pem", directory / "key.pem")
-    certificate, key = _make(names or DEFAULT_NAMES)
+    names = names or DEFAULT_NAMES
+    private = ec.generate_private_key(ec.SECP256R1())
+    certificate = _sign(names, private)
+    key = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in (pair.certificate, pair.key):
@@ -114,14 +146,14 @@ def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False)
     except OSError as error:
         raise SecurechatError(
             f"The certificate cannot be written to {directory}: {error.strerror}.",
-            "Name another directory with --out.",
+            "Name another directory, or check its rights.",
         ) from error
     return pair
 
 
-def _make(names: Sequence[str]) -> tuple[bytes, bytes]:
+def _sign(names: Sequence[str], key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return a self-signed certificate in PEM."""
     alternatives = [_general_name(name) for name in names]
-    key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:_COMMON_NAME_CHARACTERS])])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
@@ -137,10 +169,7 @@ def _make(names: Sequence[str]) -> tuple[bytes, bytes]:
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM), private
+    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -63,10 +63,16 @@ class KnownHosts:
 
     Args:
         path: The file; it need not exist.
+        profile: What a command needs besides to act on this file: ``--profile DIR``, or nothing.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, profile: str = "") -> None:
         self._path = path
+        self._profile = profile
+
+    def how_to_forget(self, server: str) -> str:
+        """Return the command that forgets a server."""
+        return f"securechat known-hosts remove {server}{self._profile}"
 
     def _lines(self) -> list[str]:
         try:
@@ -74,14 +80,14 @@ class KnownHosts:
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:
-            raise StorageError(f"{self._path} cannot be read: {error}.", "Check the file.") from error
+            reason = "it is not UTF-8" if isinstance(error, ValueError) else error.strerror
+            raise StorageError(f"{self._path} cannot be read: {reason}.", "Check the file.") from error
 
     def entries(self) -> dict[str, Entry]:
         """Return all entries by ``HOST:PORT``.
 
         Raises:
-            InputError: A line is malformed; it is named by its number.
-            StorageError: The file cannot be read.
+            StorageError: The file cannot be read, or a line is malformed; it is named by its number.
         """
         entries = {}
         for number, line in enumerate(self._lines(), 1):
@@ -90,7 +96,7 @@ class KnownHosts:
             try:
                 server, entry = parse_line(line)
             except InputError as error:
-                raise InputError(f"{self._path}, line {number}: {error.message}", error.next_step) from error
+                raise StorageError(f"{self._path}, line {number}: {error.message}", error.next_step) from error
             entries[server] = entry
         return entries
 

@@ -26,11 +26,13 @@ class ServerTls:
 
     @classmethod
     def load(cls, pair: Pair, alpn: str = labels.ALPN) -> Self:
-        """Load a pair, to serve the application protocol ``alpn``.
+        """Load a pair, to serve the application protocol ``alpn``; the server's own is renewed when it is due.
 
         Raises:
             SecurechatError: It cannot be used.
         """
+        if pair.is_own and pair.is_due():
+            pair.renew()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.num_tickets = 0  # nothing resumes, and a first write would carry them

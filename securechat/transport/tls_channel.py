@@ -130,7 +130,7 @@ class TlsChannel(SocketChannel):
                 raise ChannelBrokenError(_describe(error)) from error
         if self._outgoing.pending:  # a key update's answer
             self._flush()
-            if self.backlog > limits.OUTBOX_BYTES:
+            if self.backlog > limits.KEY_UPDATE_BYTES:
                 raise ChannelBrokenError("the peer asks for key updates and does not read the answers")
         if self._may_hold_data and not chunks:
             raise ChannelClosedError("the peer closed the connection")

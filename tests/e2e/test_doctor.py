@@ -145,3 +145,18 @@ def test_a_server_that_closes_after_the_handshake_is_told(tmp_path: Path, box: H
     assert result.code == 3
     assert "ended the connection" in result.err
     assert "doctor" not in result.err
+
+
+def test_authorities_that_are_given_have_to_vouch(tmp_path: Path, box: Home) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    pair = authority.issue_cert("127.0.0.1")
+    pair.private_key_and_cert_chain_pem.write_to_path(tmp_path / "pair.pem")
+    for name, ca in (("good", authority), ("bad", other)):
+        ca.cert_pem.write_to_path(tmp_path / f"{name}.pem")
+    with box.serve("--cert", str(tmp_path / "pair.pem")) as server:
+        good = box.run("doctor", server.address, "--ca", str(tmp_path / "good.pem"), "--profile", str(tmp_path / "p"))
+        assert (good.code, good.err) == (0, "")
+        assert "ok    authority  an authority vouches for its name and dates" in good.out
+        bad = box.run("doctor", server.address, "--ca", str(tmp_path / "bad.pem"), "--profile", str(tmp_path / "q"))
+        assert bad.code == 4
+        assert "or trust its key with --pin" in bad.err

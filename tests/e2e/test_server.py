@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from securechat.transport.certificates import make_pair
+from securechat.transport.certificates import make_pair, pin_of
+from securechat.transport.pins import format_pin
 from tests.support.programs import ROOM, Home, Program, ServerProgram, member_home
 
 ADDRESSES = re.compile(r"127\.0\.0\.1 room [0-9a-f]{8}, members \d+, connections \d+$", re.MULTILINE)
@@ -76,6 +77,8 @@ def test_a_new_certificate_is_served_after_sighup(tmp_path: Path, box: Home) -> 
         server.wait_for(r"the certificate was loaded anew$", "err")
         after = ssl.get_server_certificate(("127.0.0.1", server.port))
         assert after != before
+        assert len(re.findall(r"^Join with: ", server.out, re.MULTILINE)) == 2
+        assert format_pin(pin_of(pair)) in server.out
         pair.key.write_bytes(b"garbage")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for(r"the certificate stays as it was: ", "err")

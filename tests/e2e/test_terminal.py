@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import termios
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +39,7 @@ class Terminal:
 
     def __init__(self, home: Home, *arguments: str, env: dict[str, str] | None = None) -> None:
         self._master, self._slave = pty.openpty()
+        self._end_reading = os.pipe()
         self.modes = termios.tcgetattr(self._slave)
         self.began = time.monotonic()
         line: Sequence[str] = (sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *home.command, *arguments)
@@ -54,7 +57,7 @@ class Terminal:
         self._reader.start()
 
     def _read(self) -> None:
-        while True:
+        while self._master in select.select([self._master, self._end_reading[0]], [], [])[0]:
             try:
                 data = os.read(self._master, 65536)
             except OSError:  # EIO: nobody has the other end open any more
@@ -91,6 +94,26 @@ class Terminal:
         self.sees(question)
         self.types(text)
 
+    def is_interrupted(self) -> int:
+        """Press Ctrl-C until the program ends, and return its exit code.
+
+        Python can miss the first while a read is about to begin, and a person presses it again.
+        """
+        while self.process.poll() is None:
+            self.types(_CTRL_C)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+        return self.ends()
+
+    def hangs_up(self) -> int:
+        """Close the terminal, as its window's button does; wait for the end and return the exit code."""
+        os.write(self._end_reading[1], b"x")
+        self._reader.join(PATIENCE)
+        for end in (self._slave, self._master):
+            os.close(end)
+        self._slave, self._master = -1, -1
+        return self.process.wait(PATIENCE)
+
     def ends(self) -> int:
         """Wait for the end of the program; return its exit code, the terminal being as it was."""
         code = self.process.wait(PATIENCE)
@@ -111,8 +134,11 @@ class Terminal:
             self.process.wait(PATIENCE)
         if self._slave >= 0:
             os.close(self._slave)
+        os.write(self._end_reading[1], b"x")
         self._reader.join(PATIENCE)
-        os.close(self._master)
+        for end in (self._master, *self._end_reading):
+            if end >= 0:
+                os.close(end)
 
 
 @pytest.fixture
@@ -181,8 +207,8 @@ def test_an_interrupt_at_the_passphrase_is_130(tmp_path: Path, server: ServerPro
     home = Home(tmp_path)
     home.trust(server)
     with chat(home, server) as terminal:
-        terminal.answer(PROMPT, f"half of it{_CTRL_C}")
-        assert terminal.ends() == 130
+        terminal.answer(PROMPT, "half of it")
+        assert terminal.is_interrupted() == 130
         assert "Traceback" not in terminal.screen
 
 
@@ -315,6 +341,17 @@ def test_a_server_in_a_terminal_ends_when_stop_is_typed_or_at_an_interrupt(box: 
         assert server.ends() == code
         assert re.search(r"stopped; connections ended: none$", server.screen, re.MULTILINE)
         assert "Traceback" not in server.screen
+
+
+def test_a_server_whose_terminal_is_closed_ends_and_does_not_haunt(box: Home) -> None:
+    data = ("--data", str(box.directory / "data"))
+    with Terminal(box, "server", "--host", "127.0.0.1", "--port", "0", *data) as server:
+        server.sees(r"^ready ")
+        result = box.run("server", "--host", "127.0.0.1", "--port", "0", *data)
+        assert f"Another securechat server (process {server.process.pid}) uses" in result.err
+        assert server.hangs_up() == 0
+    with box.serve(*data) as again:
+        assert again.port
 
 
 def test_a_server_whose_terminal_input_ends_goes_on(box: Home) -> None:

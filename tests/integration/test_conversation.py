@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
 
 from securechat import limits
-from securechat.client import session, trust
+from securechat.client import session, trust, visit
 from securechat.client.conversation import ALARMS, Event, Kind
+from securechat.client.link import Link
 from securechat.client.transcript import Backlog
 from securechat.errors import InputError, NoSuchRoomError, ServerRefusedError, UnreachableError
 from securechat.history.log import Retention
-from securechat.protocol.messages import Code, Error, Message
+from securechat.limits import Rate, ServerLimits
+from securechat.protocol.messages import Code, Error, Message, Pong
 from securechat.sealing.keys import RoomSecret
 from securechat.server.serve import Configuration, Server, Started
 from securechat.transport.certificates import make_pair
@@ -49,8 +50,9 @@ class House:
         self.server: Server
         self._gone = trio.Event()
 
-    async def start(self) -> None:
+    async def start(self, **settings: Any) -> None:
         """Start it, on the port that it had before."""
+        self._settings |= settings
         configuration = Configuration(self._pair, self._data, "127.0.0.1", self.port, **self._settings)
         self.server = Server(configuration, ServerTls.load(self._pair))
         self._gone = trio.Event()
@@ -134,20 +136,6 @@ def has_shown(person: Listener, count: int) -> bool:
 
 
 # When the server is away
-
-
-async def test_a_quiet_room_stays_joined(house: House, tmp_path: Path, mock_clock: MockClock) -> None:
-    mock_clock.jump(10)  # the server counts life from the second second of its clock
-    async with open_member(tmp_path, house.port, house.pin, "alice") as alice:
-        await alice.conversation.wait_caught_up()
-        link = alice.conversation.link
-        assert link is not None
-        for _ in range(40):
-            mock_clock.jump(5)
-            await wait_all_tasks_blocked()
-            while not link.heard.is_set():
-                await trio.lowlevel.checkpoint()
-        assert alice.conversation.link is link
 
 
 @pytest.mark.usefixtures("soon")
@@ -826,8 +814,9 @@ async def test_a_call_for_older_messages_ends_with_the_connection(tmp_path: Path
 
 
 @pytest.mark.usefixtures("soon")
-async def test_the_last_of_many_names_is_told(tmp_path: Path, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CHANGES_PER_CONNECTION", (5, 100.0))
+async def test_the_last_of_many_names_is_told(tmp_path: Path, house: House) -> None:
+    await house.stop()
+    await house.start(allowed=ServerLimits(presence=Rate(5, 100)))
     async with (
         members(tmp_path, house, "alice") as (alice,),
         open_member(tmp_path, house.port, house.pin, "bob") as bob,
@@ -895,3 +884,27 @@ async def test_a_new_name_during_a_reconnect_is_told(
         monkeypatch.setattr(session.RoomConversation, "_join", join_slowly)
         bob.conversation.reconnect()
         await alice.is_told(Kind.RENAMED, "is now called robert~")
+
+
+async def test_a_quiet_room_keeps_its_connection(tmp_path: Path, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes but the answers to this client's own pings."""
+    monkeypatch.setattr(visit, "_TICK", 0.01)
+    monkeypatch.setattr(limits, "KEEPALIVE_SECONDS", (0.02, 0.02))
+    monkeypatch.setattr(limits, "REPLY_TIMEOUT", 1.0)
+    answers = 0
+    note = Link._note_pong
+
+    def count(link: Link, pong: Pong) -> None:
+        nonlocal answers
+        answers += 1
+        note(link, pong)
+
+    monkeypatch.setattr(Link, "_note_pong", count)
+    async with members(tmp_path, house, "alice") as (alice,):
+        link = alice.conversation.link
+        with trio.fail_after(PATIENCE):
+            while answers < 20 and alice.conversation.link is link:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+        assert alice.conversation.link is link
+        alice.take_rest()
+        assert not any("connection lost" in text for text in alice.of(Kind.NOTICE))

@@ -6,7 +6,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from securechat.errors import (
 from securechat.history.log import Append, Appended, Retention
 from securechat.history.memory import MemoryLog
 from securechat.history.sqlite import SqliteLog
+from securechat.limits import Rate, ServerLimits
 from securechat.protocol import chain, messages, proof
 from securechat.protocol.connection import ClientConnection
 from securechat.protocol.messages import (
@@ -49,7 +50,8 @@ from securechat.protocol.messages import (
     Welcome,
 )
 from securechat.server import serve
-from securechat.server.serve import Configuration, Server, Started, open_listeners
+from securechat.server.listeners import open_listeners
+from securechat.server.serve import Configuration, Server, Started
 from securechat.server.session import Services
 from securechat.transport.certificates import Pair, make_pair, spki_hash
 from securechat.transport.channel import take_socket
@@ -234,14 +236,16 @@ async def open_visitor(
 ) -> AsyncIterator[Visitor]:
     """Connect, and join a room if there is a key."""
     presence = settings.pop("presence", b"")
+    is_let_in = settings.pop("is_let_in", True)
     sock = await open_socket(running.started.port, **settings)
     async with trio.open_nursery() as nursery:
         visitor = Visitor(sock.dup(), TlsChannel(sock, client_context(verify=False), "localhost"), nursery)
         try:
             with trio.fail_after(PATIENCE):
                 await visitor.channel.handshake()
-            visitor.challenge = (await visitor.until(Welcome)).challenge
-            if key is not None:
+            if is_let_in:
+                visitor.challenge = (await visitor.until(Welcome)).challenge
+            if is_let_in and key is not None:
                 await visitor.join(key, presence)
             yield visitor
         finally:
@@ -456,9 +460,8 @@ async def test_tls_1_older_tls_is_refused(server: Running) -> None:
     assert labels.ALPN == "securechat/1"
 
 
-async def test_a_handshake_has_its_time_and_no_more(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT", 0.05)
-    async with open_server(pair) as server:
+async def test_a_handshake_has_its_time_and_no_more(pair: Pair) -> None:
+    async with open_server(pair, allowed=ServerLimits(handshake_seconds=0.05)) as server:
         for beginning in (b"", b"\x16\x03\x01\x00\xff\x01"):
             with await open_socket(server.started.port) as sock:
                 sock.send(beginning)
@@ -466,9 +469,44 @@ async def test_a_handshake_has_its_time_and_no_more(pair: Pair, monkeypatch: pyt
         await server.until_closed(handshake=2)
 
 
-async def test_handshakes_of_one_address_are_limited(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "HANDSHAKES_PER_ADDRESS", (2, 0.001))
-    async with open_server(pair) as server, open_visitor(server) as one, open_visitor(server):
+async def test_who_connects_too_often_waits(pair: Pair) -> None:
+    allowed = ServerLimits(handshakes=Rate(1, 10))
+    async with open_server(pair, allowed=allowed) as server:
+        began = trio.current_time()
+        async with open_visitor(server) as one, open_visitor(server) as other:
+            assert trio.current_time() - began >= 0.1
+            await one.is_well()
+            await other.is_well()
+
+
+async def test_connections_of_one_address_are_limited_and_the_next_is_told(pair: Pair) -> None:
+    allowed = ServerLimits(connections_per_address=2)
+    async with open_server(pair, allowed=allowed) as server, open_visitor(server) as one:
+        async with open_visitor(server):
+            async with open_visitor(server, is_let_in=False) as third:
+                (goodbye,) = await third.end()
+            assert goodbye == Goodbye(Reason.RATE, limits.REFUSED_RETRY, "your address has its 2 connections")
+            await one.is_well()
+        await server.until_closed(rate=1, closed=1)
+        async with open_visitor(server) as again:
+            await again.is_well()
+
+
+async def test_a_flood_of_connections_is_closed_without_a_word(pair: Pair) -> None:
+    allowed = ServerLimits(connections=1)
+    async with open_server(pair, allowed=allowed) as server, open_visitor(server) as one, AsyncExitStack() as stack:
+        idle = [await open_socket(server.started.port) for _ in range(limits.REFUSED_AT_ONCE)]
+        for sock in idle:
+            stack.enter_context(sock)
+        with await open_socket(server.started.port) as sock:
+            assert await read_to_the_end(sock) == b""
+        await server.until_closed(handshake=1)
+        await one.is_well()
+
+
+async def test_an_address_that_floods_does_not_wait_for_ever(pair: Pair) -> None:
+    allowed = ServerLimits(handshakes=Rate(2, 0.001))
+    async with open_server(pair, allowed=allowed) as server, open_visitor(server) as one, open_visitor(server):
         with await open_socket(server.started.port) as sock:
             assert await read_to_the_end(sock) == b""
         await server.until_closed(handshake=1)

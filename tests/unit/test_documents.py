@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from securechat.cli.limiting import rows
+
 ROOT = Path(__file__).parents[2]
 PROTOCOL = (ROOT / "PROTOCOL.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| ([A-Z]+-\d+) \| `(\S+)` \| `(\S+)` `(\w+)` \|$", PROTOCOL, re.MULTILINE)
@@ -33,3 +35,9 @@ def test_the_examples_of_the_protocol_are_those_of_the_vectors() -> None:
     hexadecimal = re.findall(r"\b[0-9a-f]{32,}\b", example)
     assert len(hexadecimal) == 5
     assert all(digits in vectors for digits in hexadecimal)
+
+
+def test_security_has_every_limit_with_its_default() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if re.match(r"\| `[a-z-]+` \| \S+ \| ", line)]
+    assert table == [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in rows()]

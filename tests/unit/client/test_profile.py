@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from securechat.client.profile import IDENTITY_FILE, Profile
-from securechat.errors import InputError, SecurechatError, StorageError
+from securechat.errors import SecurechatError, StorageError
+from securechat.files import profile_directory
 from securechat.sealing.identity import Identity
 from securechat.transport.known_hosts import CA
 from tests.support.rooms import ME
@@ -49,7 +50,7 @@ def test_of_two_programs_that_make_an_identity_the_faster_wins(tmp_path: Path, m
 def test_a_file_that_holds_no_identity_is_refused_and_kept(tmp_path: Path) -> None:
     profile = Profile(tmp_path / "profile")
     (profile.directory / IDENTITY_FILE).write_bytes(b"something else")
-    with pytest.raises(InputError, match="not an identity file"):
+    with pytest.raises(StorageError, match=rf"{IDENTITY_FILE} holds no identity"):
         profile.load_identity()
     assert (profile.directory / IDENTITY_FILE).read_bytes() == b"something else"
 
@@ -102,3 +103,12 @@ def test_a_profile_below_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be made"):
         Profile(tmp_path / "file" / "profile")
+
+
+def test_the_command_that_forgets_a_server_names_the_profile_where_it_has_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    usual, other = Profile(profile_directory()), Profile(tmp_path / "other")
+    assert usual.known_hosts.how_to_forget("a:1") == "securechat known-hosts remove a:1"
+    assert other.known_hosts.how_to_forget("a:1") == f"securechat known-hosts remove a:1 --profile {tmp_path / 'other'}"

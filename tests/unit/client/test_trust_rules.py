@@ -131,7 +131,7 @@ async def test_another_key_than_the_given_one_is_not_trusted_and_not_remembered(
     known: KnownHosts, tls: ServerTls
 ) -> None:
     async with listening(speaking_tls(tls.context)) as server:
-        with pytest.raises(NotTrustedError, match="has changed") as caught:
+        with pytest.raises(NotTrustedError, match="is not the expected one") as caught:
             await trust.connect(server, trusting(known, pin=OTHER_PIN))
     assert format_pin(OTHER_PIN) in caught.value.message
     assert format_pin(tls.pin) in caught.value.message
@@ -221,7 +221,7 @@ async def test_a_file_without_authorities_is_named(known: KnownHosts, tmp_path: 
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match="holds no usable certificates"):
+    with pytest.raises(InputError, match="cannot be read" if content is None else "holds no usable certificates"):
         await trust.connect(NOWHERE, trusting(known, authorities=path))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from securechat import limits
-from securechat.history.log import Append, Appended, Retention, RoomLog
+from securechat.history.log import Append, Appended, Retention, RoomLog, fair_share
 from securechat.history.memory import MemoryLog
 from securechat.history.sqlite import SqliteLog
 from securechat.protocol import chain
@@ -362,3 +362,56 @@ async def test_a_resend_of_a_kept_message_is_known_after_others_expired(log: Roo
     await fill(log, room, letters(5), clock=1000)
     await log.expire(Retention(10**9, 2), 2000)
     assert await log.append([Append(room, 9000, b"envelope 5")]) == [(5, 1004, b"")]
+
+
+async def test_rooms_are_counted(log: RoomLog) -> None:
+    assert await log.count_rooms() == 0
+    await make_room(log)
+    await make_room(log)
+    await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
+    assert await log.count_rooms() == 2
+
+
+async def test_a_room_keeps_so_many_bytes(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, [bytes([number]) * 1000 for number in range(5)])
+    assert await log.expire(Retention(10**9, 100, room_bytes=3999), 2000) == {room: 3}
+    assert await log.expire(Retention(10**9, 100, room_bytes=3000), 2000) == {}
+    await fill(log, room, [b"a" * 1, b"b" * 999])
+    assert await log.expire(Retention(10**9, 100, room_bytes=3000), 2000) == {room: 4}
+    assert await log.expire(Retention(10**9, 100, room_bytes=0), 2000) == {room: 8}
+
+
+async def test_when_all_rooms_hold_too_much_the_largest_lose_their_oldest(log: RoomLog) -> None:
+    large, small = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
+    await fill(log, large, [bytes([number]) * 1000 for number in range(8)])
+    await fill(log, small, [bytes([number]) * 1000 for number in range(2)])
+    assert await log.expire(Retention(10**9, 100, total_bytes=6000), 2000) == {large: 5}
+    assert await log.expire(Retention(10**9, 100, total_bytes=6000), 2000) == {}
+    assert await log.expire(Retention(10**9, 100, total_bytes=2000), 2000) == {large: 8, small: 2}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "share"),
+    [([], 10, 10), ([3, 4], 10, 10), ([3, 4], 7, 7), ([3, 9], 10, 7), ([9, 9, 1], 10, 4), ([9, 9], 0, 0)],
+)
+def test_a_fair_share_cuts_the_largest(sizes: list[int], most: int, share: int) -> None:
+    assert fair_share(sizes, most) == share
+    assert sum(min(size, share) for size in sizes) <= most
+
+
+async def test_a_deleted_room_was_never_there(log: RoomLog) -> None:
+    room, other = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
+    await fill(log, room, letters(1200))
+    await fill(log, other, letters(3))
+    assert await log.delete_room(ADDRESS)
+    assert not await log.delete_room(ADDRESS)
+    assert await log.count_rooms() == 1
+    assert await log.open_room(ADDRESS, None) is None
+    assert len((await log.read(other, Direction.FORWARD, 1, 10)).records) == 3
+    opened = await log.open_room(ADDRESS, OTHER_LOG_ID)
+    assert opened is not None
+    assert opened[1]
+    assert opened[0][1:] == (OTHER_LOG_ID, 1, 0, chain.root(ADDRESS, OTHER_LOG_ID))
+    await fill(log, opened[0].room, letters(2))
+    assert await log.expire(Retention(10**9, 1), 2000) == {opened[0].room: 2, other: 3}

@@ -322,3 +322,9 @@ async def test_a_page_is_read_while_a_batch_is_being_written(log: SqliteLog) -> 
     log._writer.execute("DELETE FROM messages")
     assert (await log.read(room, Direction.FORWARD, 1, 10)).records == ((1, b"committed"),)
     log._writer.execute("ROLLBACK")
+
+
+def test_the_schema_does_not_change_without_its_version() -> None:
+    """Who changes the schema adds a migration, raises VERSION, and only then this digest."""
+    digest = hashlib.sha256(sqlite._SCHEMA.encode()).hexdigest()
+    assert (sqlite.VERSION, digest[:16]) == (1, "95822ee0e076f371")

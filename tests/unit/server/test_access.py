@@ -8,7 +8,9 @@ import pytest
 
 from securechat.errors import SecurechatError
 from securechat.history.log import Head
+from securechat.protocol.messages import Reason
 from securechat.server.access import AccessLog, log_to_file
+from securechat.server.gate import Gate
 from securechat.server.room import Member, Room
 
 LOGGER = logging.getLogger("securechat.access")
@@ -21,6 +23,9 @@ class Deaf:
         """Ignore."""
 
     def settle(self, size: int) -> None:
+        """Ignore."""
+
+    def end(self, reason: Reason, retry_after: int) -> None:
         """Ignore."""
 
 
@@ -46,16 +51,15 @@ def enter(room: Room) -> Member:
 
 
 def test_joins_and_leaves_are_one_line_each(room: Room, caplog: pytest.LogCaptureFixture) -> None:
-    access = AccessLog()
-    with caplog.at_level(logging.INFO, "securechat.access"):
-        access.connected(1)
-        access.connected(1)
-        first = enter(room)
-        access.joined("192.0.2.1", room, created=True)
-        enter(room)
-        access.joined("2001:db8::1", room, created=False)
-        room.leave(first)
-        access.connected(-1)
+    gate = Gate()
+    access = AccessLog(gate)
+    with caplog.at_level(logging.INFO, "securechat.access"), gate.count("2001:db8::1"):
+        with gate.count("192.0.2.1"):
+            first = enter(room)
+            access.joined("192.0.2.1", room, created=True)
+            enter(room)
+            access.joined("2001:db8::1", room, created=False)
+            room.leave(first)
         access.left("192.0.2.1", room)
     assert caplog.messages == [
         "created 192.0.2.1 room abcdef01, members 1, connections 2",
@@ -66,7 +70,7 @@ def test_joins_and_leaves_are_one_line_each(room: Room, caplog: pytest.LogCaptur
 
 def test_a_line_has_its_fields_for_machines_too(room: Room, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "securechat.access"):
-        AccessLog().joined("192.0.2.1", room, created=False)
+        AccessLog(Gate()).joined("192.0.2.1", room, created=False)
     fields = {"change": "joined", "peer": "192.0.2.1", "room": "abcdef01", "members": 0, "connections": 0}
     assert vars(caplog.records[0])["fields"] == fields
 
@@ -74,7 +78,7 @@ def test_a_line_has_its_fields_for_machines_too(room: Room, caplog: pytest.LogCa
 def test_a_file_that_was_rotated_away_is_opened_anew(room: Room, tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log_to_file(path)
-    access = AccessLog()
+    access = AccessLog(Gate())
     access.joined("192.0.2.1", room, created=True)
     path.rename(tmp_path / "old.log")
     access.left("192.0.2.1", room)

@@ -9,7 +9,7 @@ from securechat import limits
 from securechat.history.log import Head
 from securechat.history.memory import MemoryLog
 from securechat.protocol import frames, messages
-from securechat.protocol.messages import Change, Code, Error, Joined, MemberChange
+from securechat.protocol.messages import Change, Code, Error, Joined, MemberChange, Reason
 from securechat.server.room import Member, Room
 from securechat.server.rooms import Rooms
 
@@ -23,6 +23,7 @@ class Ears:
     def __init__(self) -> None:
         self.data = b""
         self.settled = 0
+        self.ended: Reason | None = None
 
     def send(self, data: bytes) -> None:
         """Hear."""
@@ -31,6 +32,10 @@ class Ears:
     def settle(self, size: int) -> None:
         """Count."""
         self.settled += 1
+
+    def end(self, reason: Reason, retry_after: int) -> None:
+        """Hear why."""
+        self.ended = reason
 
     def take(self) -> list[messages.Message]:
         """Return what was heard since the last time."""

@@ -19,6 +19,7 @@ from securechat import limits
 from securechat.errors import ChannelClosedError, StorageError, StorageFullError
 from securechat.history.log import Append, Appended, Head, Page
 from securechat.history.memory import MemoryLog
+from securechat.limits import Rate, ServerLimits
 from securechat.protocol import chain, messages, proof
 from securechat.protocol.connection import ClientConnection
 from securechat.protocol.messages import (
@@ -44,6 +45,7 @@ from securechat.protocol.messages import (
 )
 from securechat.server.access import AccessLog
 from securechat.server.commit import Committer
+from securechat.server.gate import Gate
 from securechat.server.rooms import Rooms
 from securechat.server.session import Services, Session
 from tests.support.memory_channel import CAPACITY, MemoryChannel, memory_channels
@@ -111,6 +113,10 @@ class Visitor:
             if isinstance(message, kind):
                 return message
             assert not isinstance(message, Goodbye), message
+
+    async def hear(self, count: int) -> list[bytes]:
+        """Return the envelopes of the next deliveries."""
+        return [(await self.until(Deliver)).envelope for _ in range(count)]
 
     async def rest(self) -> list[Message]:
         """Return what came until nothing happens any more."""
@@ -219,15 +225,17 @@ class Relay:
         failures: What the committer reported.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, **allowed: Any) -> None:
         self._nursery = nursery
         self.log = TestLog()
         self.failures: list[StorageError] = []
         rooms = Rooms(self.log)
-        committer = Committer(self.log, rooms, lambda: 1_700_000_000_000, self.failures.append)
-        self.services = Services(self.log, rooms, committer, AccessLog())
+        limited = ServerLimits(**allowed)
+        committer = Committer(self.log, rooms, lambda: 1_700_000_000_000, self.failures.append, limited.in_flight_bytes)
+        self.services = Services(self.log, rooms, committer, AccessLog(Gate()), allowed=limited)
         nursery.start_soon(committer.run)
         nursery.start_soon(rooms.tell_changes)
+        nursery.start_soon(self.services.laggards.watch)
 
     @property
     def closed(self) -> dict[str, int]:
@@ -252,9 +260,9 @@ class Relay:
 
 
 @asynccontextmanager
-async def open_relay() -> AsyncIterator[Relay]:
+async def open_relay(**allowed: Any) -> AsyncIterator[Relay]:
     async with trio.open_nursery() as nursery:
-        yield Relay(nursery)
+        yield Relay(nursery, **allowed)
         nursery.cancel_scope.cancel()
 
 
@@ -363,8 +371,8 @@ async def test_one_is_in_a_room_once_on_a_connection(relay: Relay, autojump_cloc
 
 async def test_one_is_in_sixteen_rooms_at_most_on_a_connection(relay: Relay, autojump_clock: MockClock) -> None:
     visitor = await relay.connect()
-    joined = [await visitor.join(Key(number)) for number in range(limits.ROOMS_PER_CONNECTION)]
-    assert len({answer.handle for answer in joined}) == limits.ROOMS_PER_CONNECTION
+    joined = [await visitor.join(Key(number)) for number in range(limits.SERVER.rooms_per_connection)]
+    assert len({answer.handle for answer in joined}) == limits.SERVER.rooms_per_connection
     assert (await visitor.is_refused(Key(99).join(visitor.challenge))).code == Code.TOO_MANY_ROOMS
     visitor.say(Leave(joined[3].handle))
     await visitor.join(Key(99))
@@ -382,7 +390,7 @@ async def test_a_storage_failure_refuses_the_join_and_it_may_be_tried_again(
 
 
 async def test_refused_joins_are_limited_for_each_address(relay: Relay, autojump_clock: MockClock) -> None:
-    burst, rate = limits.REFUSED_JOINS_PER_ADDRESS
+    burst, rate = limits.SERVER.refused_joins
     visitor = await relay.connect()
     codes = []
     for number in range(burst):
@@ -403,7 +411,7 @@ async def test_refused_joins_are_limited_for_each_address(relay: Relay, autojump
 async def test_new_rooms_are_limited_for_each_address_and_old_ones_are_not(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
-    burst, rate = limits.CREATIONS_PER_ADDRESS
+    burst, rate = limits.SERVER.creations
     visitor = await relay.connect()
     for number in range(burst):
         joined = await visitor.join(Key(number))
@@ -433,17 +441,17 @@ async def test_who_joins_nothing_in_time_is_sent_away(relay: Relay, autojump_clo
         received = await visitor.end()
         nursery.cancel_scope.cancel()
     assert received[-1] == Goodbye(Reason.TIMEOUT, 0, "")
-    assert trio.current_time() - began == limits.FIRST_JOIN_TIMEOUT
+    assert trio.current_time() - began == limits.SERVER.join_seconds
     assert relay.closed == {"timeout": 1}
 
 
 async def test_a_refused_join_does_not_buy_time(relay: Relay, autojump_clock: MockClock) -> None:
     visitor = await relay.connect()
     began = trio.current_time()
-    await trio.sleep(limits.FIRST_JOIN_TIMEOUT - 1)
+    await trio.sleep(limits.SERVER.join_seconds - 1)
     await visitor.is_refused(KEY.join(visitor.challenge, may_create=False))
     assert await visitor.end() == [Goodbye(Reason.TIMEOUT, 0, "")]
-    assert trio.current_time() - began == limits.FIRST_JOIN_TIMEOUT
+    assert trio.current_time() - began == limits.SERVER.join_seconds
 
 
 async def test_con_7_who_is_silent_for_too_long_is_sent_away_and_others_hear_of_it(
@@ -455,7 +463,7 @@ async def test_con_7_who_is_silent_for_too_long_is_sent_away_and_others_hear_of_
     await trio.sleep(100)
     watcher.say(Ping(b"8 bytes."))
     assert (await visitor.end())[-1] == Goodbye(Reason.TIMEOUT, 0, "")
-    assert trio.current_time() - began == limits.KEEPALIVE * limits.KEEPALIVE_GRACE
+    assert trio.current_time() - began == limits.SERVER.keepalive * limits.KEEPALIVE_GRACE
     assert [change.change for change in changes(await watcher.rest())] == [Change.HERE, Change.LEFT]
     assert relay.closed == {"timeout": 1}
 
@@ -464,7 +472,7 @@ async def test_con_7_who_is_silent_for_too_long_is_sent_away_and_others_hear_of_
 async def test_any_sign_of_life_keeps_a_session(relay: Relay, autojump_clock: MockClock, sign: Ping | Pong) -> None:
     visitor, _ = await relay.member()
     for _ in range(10):
-        await trio.sleep(limits.KEEPALIVE * limits.KEEPALIVE_GRACE - 1)
+        await trio.sleep(limits.SERVER.keepalive * limits.KEEPALIVE_GRACE - 1)
         visitor.say(sign)
         await visitor.rest()
     assert relay.closed == {}
@@ -474,7 +482,7 @@ async def test_half_a_frame_is_a_sign_of_life(relay: Relay, autojump_clock: Mock
     visitor, handle = await relay.member()
     frame = Send(handle, b"slow and steady").encode()
     for at in range(len(frame)):
-        await trio.sleep(limits.KEEPALIVE)
+        await trio.sleep(limits.SERVER.keepalive)
         visitor.say_raw(frame[at : at + 1])
     assert delivered([await visitor.expect(Deliver)]) == [b"slow and steady"]
 
@@ -549,7 +557,7 @@ async def test_an_unlisted_member_that_shows_itself_has_joined(relay: Relay, aut
 async def test_rel_11_many_changes_of_presence_are_read_more_slowly_and_the_last_is_told(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
-    burst, rate = limits.CHANGES_PER_CONNECTION
+    burst, rate = limits.SERVER.presence
     watcher, _ = await relay.member()
     other, handle = await relay.member(KEY, b"first")
     other.say(*(Presence(handle, b"%d" % number) for number in range(burst + 3)))
@@ -561,7 +569,7 @@ async def test_rel_11_many_changes_of_presence_are_read_more_slowly_and_the_last
 
 
 async def test_many_joins_are_read_more_slowly(relay: Relay, autojump_clock: MockClock) -> None:
-    burst, rate = limits.JOINS_PER_CONNECTION
+    burst, rate = limits.SERVER.joins
     alice = await relay.connect()
     began = trio.current_time()
     for number in range(burst + 10):
@@ -576,7 +584,7 @@ async def test_every_guess_costs_a_token_whatever_the_answer(
 ) -> None:
     relay.services.may_create = False
     attacker = await relay.connect()
-    burst, _ = limits.REFUSED_JOINS_PER_ADDRESS
+    burst, _ = limits.SERVER.refused_joins
     codes = [
         (await attacker.is_refused(Key(number).join(attacker.challenge, may_create=may_create))).code
         for number in range(1, burst + 2)
@@ -609,10 +617,8 @@ async def test_a_fault_of_one_session_does_not_reach_the_fan_out(
     relay: Relay, autojump_clock: MockClock, attempt: int
 ) -> None:
     class Faulty(Session):
-        async def _on_ping(self, message: Ping) -> None:
+        def _on_send(self, message: Send) -> None:
             raise ZeroDivisionError
-
-        _HANDLERS = {**Session._HANDLERS, Ping: _on_ping}  # noqa: RUF012
 
     _, handle = await relay.member()
     server_end, client_end = memory_channels(capacity=1000)
@@ -628,7 +634,7 @@ async def test_a_fault_of_one_session_does_not_reach_the_fan_out(
         await visitor.greet()
         await visitor.join()
         room = next(iter(relay.services.rooms._by_address.values()))
-        visitor.say(Ping(b"8 bytes."))
+        visitor.say(Send(handle, b"envelope"))
         for _ in range(20):
             room.fan_out(Deliver(handle, 1, 1, bytes(3000)).encode())
             await trio.lowlevel.checkpoint()
@@ -646,7 +652,7 @@ async def test_what_waits_for_a_goodbye_is_bounded(relay: Relay, autojump_clock:
     room = next(iter(relay.services.rooms._by_address.values()))
     for _ in range(300):
         room.fan_out(Deliver(handle, 1, 1, LARGE).encode())
-    assert slow.server_end.backlog <= limits.OUTBOX_BYTES + len(LARGE)
+    assert slow.server_end.backlog <= limits.SERVER.outbox_bytes + len(LARGE)
     gate.set()
 
 
@@ -779,7 +785,7 @@ async def test_who_has_too_much_in_flight_is_not_read(relay: Relay, autojump_clo
 
 
 async def test_rel_11_who_floods_is_read_more_slowly_and_loses_nothing(relay: Relay, autojump_clock: MockClock) -> None:
-    burst, rate = limits.MESSAGES_PER_CONNECTION
+    burst, rate = limits.SERVER.frames
     alice, handle = await relay.member()
     bob, _ = await relay.member()
     sent = [b"%d" % number for number in range(burst + 500)]
@@ -794,7 +800,7 @@ async def test_rel_11_who_floods_is_read_more_slowly_and_loses_nothing(relay: Re
 
 
 async def test_while_one_floods_the_others_are_not_kept_waiting(relay: Relay, autojump_clock: MockClock) -> None:
-    burst, _ = limits.MESSAGES_PER_CONNECTION
+    burst, _ = limits.SERVER.frames
     alice, handle = await relay.member()
     bob, _ = await relay.member()
     alice.say(*(Send(handle, b"%d" % number) for number in range(burst + 1000)))
@@ -803,6 +809,86 @@ async def test_while_one_floods_the_others_are_not_kept_waiting(relay: Relay, au
     while (await bob.until(Deliver)).envelope != b"me too":
         pass
     assert trio.current_time() - START < 0.1
+
+
+# Limits
+
+
+async def test_a_full_room_refuses_and_says_when_to_try_again(autojump_clock: MockClock) -> None:
+    async with open_relay(members_per_room=2) as relay:
+        alice, handle = await relay.member()
+        await relay.member()
+        third = await relay.connect()
+        error = await third.is_refused(KEY.join(third.challenge))
+        assert (error.code, error.retry_after) == (Code.ROOM_FULL, limits.REFUSED_RETRY)
+        assert error.text == "the room has its 2 members"
+        alice.say(Leave(handle))
+        await alice.rest()
+        await third.join(KEY)
+
+
+async def test_a_server_has_so_many_rooms_and_no_more(autojump_clock: MockClock) -> None:
+    async with open_relay(rooms=2) as relay:
+        visitor = await relay.connect()
+        await visitor.join(Key(1))
+        await visitor.join(Key(2), ref=2)
+        error = await visitor.is_refused(Key(3).join(visitor.challenge))
+        assert (error.code, error.text) == (Code.ROOMS_CLOSED, "this server has its 2 rooms")
+        other = await relay.connect()
+        assert not (await other.join(Key(1))).created
+
+
+async def test_who_sends_much_is_read_more_slowly(autojump_clock: MockClock) -> None:
+    async with open_relay(received=Rate(len(LARGE), len(LARGE))) as relay:
+        alice, handle = await relay.member(capacity=2**23)
+        bob, _ = await relay.member(capacity=2**23)
+        began = trio.current_time()
+        alice.say(*(Send(handle, b"%6d" % number + LARGE[6:]) for number in range(5)))
+        heard = [(await bob.until(Deliver)).envelope[:6] for _ in range(5)]
+        assert heard == [b"%6d" % number for number in range(5)]
+        assert 3.5 <= trio.current_time() - began <= 6
+
+
+async def test_who_asks_for_much_history_is_answered_more_slowly(autojump_clock: MockClock) -> None:
+    async with open_relay(history=Rate(1, 1000)) as relay:
+        alice, handle = await relay.member()
+        alice.say(Send(handle, bytes(1000)))
+        await alice.rest()
+        began = trio.current_time()
+        for ref in range(1, 5):
+            alice.say(History(ref, handle, Direction.FORWARD, 1, 10))
+            assert len((await alice.until(Past)).records) == 1
+        assert trio.current_time() - began == pytest.approx(3, abs=0.1)
+
+
+async def test_while_the_disk_hangs_no_more_than_so_much_is_read(autojump_clock: MockClock) -> None:
+    async with open_relay(in_flight_bytes=3 * len(LARGE)) as relay:
+        members = [await relay.member() for _ in range(5)]
+        relay.log.gate = trio.Event()
+        for count in range(5):
+            for number, (member, handle) in enumerate(members):
+                member.say(Send(handle, b"%3d%3d" % (number, count) + LARGE[6:]))
+                await wait_all_tasks_blocked()
+        assert relay.services.committer.in_flight_bytes <= (3 + len(members)) * len(LARGE)
+        relay.log.gate.set()
+        async with trio.open_nursery() as nursery:
+            for member, _ in members:
+                nursery.start_soon(member.hear, 5 * len(members))
+        assert relay.services.committer.in_flight_bytes == 0
+
+
+async def test_readers_that_are_behind_share_one_bound_and_the_furthest_goes_first(autojump_clock: MockClock) -> None:
+    async with open_relay(outboxes_bytes=8 * len(LARGE)) as relay:
+        alice, handle = await relay.member(capacity=2**23)
+        near, _ = await relay.member(capacity=2**23)
+        far = [(await relay.member(capacity=capacity))[0] for capacity in (1000, 3 * len(LARGE))]
+        for number in range(6):
+            alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
+            await alice.rest()
+        await trio.sleep(2 * limits.OUTBOX_CHECK)
+        assert relay.services.laggards.backlog <= 8 * len(LARGE)
+        assert isinstance((await far[0].rest())[-1], Goodbye)
+        assert len(delivered(await far[1].rest())) == len(delivered(await near.rest())) == 6
 
 
 # Storage
@@ -976,7 +1062,7 @@ async def test_rel_11_a_slow_reader_is_sent_away_and_the_room_goes_on(relay: Rel
     alice, handle = await relay.member(KEY, capacity=2**23)
     slow, _ = await relay.member(KEY, b"slow")
     await alice.rest()
-    count = limits.OUTBOX_BYTES // limits.ENVELOPE_BYTES + 10
+    count = limits.SERVER.outbox_bytes // limits.ENVELOPE_BYTES + 10
     left: list[Message] = []
     for number in range(count):
         alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
@@ -995,7 +1081,7 @@ async def test_a_slow_reader_that_never_reads_is_given_up_in_time(relay: Relay, 
     alice, handle = await relay.member(KEY, capacity=2**23)
     slow, _ = await relay.member(KEY)
     began = trio.current_time()
-    for number in range(limits.OUTBOX_BYTES // limits.ENVELOPE_BYTES + 10):
+    for number in range(limits.SERVER.outbox_bytes // limits.ENVELOPE_BYTES + 10):
         alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
         await alice.rest()
     await trio.sleep(limits.GOODBYE_TIMEOUT + 0.1)
@@ -1009,7 +1095,7 @@ async def test_a_reader_that_catches_up_in_time_stays_and_misses_nothing(
 ) -> None:
     alice, handle = await relay.member(KEY, capacity=2**23)
     slow, _ = await relay.member(KEY)
-    count = limits.OUTBOX_BYTES // limits.ENVELOPE_BYTES - 2
+    count = limits.SERVER.outbox_bytes // limits.ENVELOPE_BYTES - 2
     for number in range(count):
         alice.say(Send(handle, b"%6d" % number + LARGE[6:]))
         await alice.rest()
@@ -1017,15 +1103,14 @@ async def test_a_reader_that_catches_up_in_time_stays_and_misses_nothing(
     assert relay.closed == {}
 
 
-async def test_who_pings_and_does_not_read_is_sent_away(
-    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "OUTBOX_BYTES", 100_000)
+async def test_who_asks_and_does_not_read_is_not_read_either(relay: Relay, autojump_clock: MockClock) -> None:
     alice, _ = await relay.member(KEY, capacity=1000)
     for _ in range(10):
         alice.say_raw(Ping(b"8 bytes.").encode() * 1000)
         await wait_all_tasks_blocked()
-    assert relay.closed == {"slow": 1}
+    assert alice.server_end.backlog < 1000, "answers do not pile up"
+    await trio.sleep(limits.SERVER.keepalive * limits.KEEPALIVE_GRACE + limits.GOODBYE_TIMEOUT + 1)
+    assert relay.closed == {"timeout": 1}
 
 
 # What breaks the protocol
@@ -1194,10 +1279,8 @@ async def test_con_3_nothing_follows_goodbye(relay: Relay, autojump_clock: MockC
 
 async def test_an_internal_error_is_loud_and_the_member_leaves(relay: Relay, autojump_clock: MockClock) -> None:
     class Faulty(Session):
-        async def _on_ping(self, message: Ping) -> None:
+        def _on_send(self, message: Send) -> None:
             raise ZeroDivisionError
-
-        _HANDLERS = {**Session._HANDLERS, Ping: _on_ping}  # noqa: RUF012
 
     watcher, _ = await relay.member()
     server_end, client_end = memory_channels()
@@ -1206,8 +1289,8 @@ async def test_an_internal_error_is_loud_and_the_member_leaves(relay: Relay, aut
 
     async def provoke() -> None:
         await visitor.greet()
-        await visitor.join(KEY, b"presence")
-        visitor.say(Ping(b"8 bytes."))
+        joined = await visitor.join(KEY, b"presence")
+        visitor.say(Send(joined.handle, b"envelope"))
 
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         async with trio.open_nursery() as nursery:

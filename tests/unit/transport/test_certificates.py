@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securechat.errors import InputError, SecurechatError
 from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair, names_of, pin_of, spki_hash
+from securechat.transport.tls import ServerTls
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
@@ -70,12 +71,12 @@ def test_the_first_name_is_the_common_name_as_far_as_it_fits(tmp_path: Path) -> 
     assert leaf.issuer == leaf.subject
 
 
-def test_a_certificate_is_valid_from_yesterday_for_ten_years(tmp_path: Path) -> None:
+def test_a_certificate_is_valid_from_yesterday_for_a_year(tmp_path: Path) -> None:
     leaf = make_pair(tmp_path, DEFAULT_NAMES).read_leaf()
     now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
     assert abs(leaf.not_valid_before_utc - (now - day)) < datetime.timedelta(minutes=5)
-    assert abs(leaf.not_valid_after_utc - (now + 3650 * day)) < datetime.timedelta(minutes=5)
+    assert abs(leaf.not_valid_after_utc - (now + 397 * day)) < datetime.timedelta(minutes=5)
 
 
 def test_a_certificate_is_for_a_server_and_no_authority(tmp_path: Path) -> None:
@@ -258,3 +259,52 @@ def test_a_first_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None
     with pytest.raises(InputError):
         make_pair(tmp_path, [name])
     assert not list(tmp_path.iterdir())
+
+
+# Renewal
+
+
+def age(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """Let a certificate that is made now have so many days left."""
+    monkeypatch.setattr("securechat.transport.certificates._VALIDITY", datetime.timedelta(days=days))
+
+
+def test_a_renewed_pair_has_its_names_and_its_pin_and_new_dates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        age(patch, 5)
+        pair = make_pair(tmp_path, ["chat.example", "192.0.2.7", "::1"])
+    before, pin, key = pair.read_leaf(), pin_of(pair), pair.key.read_bytes()
+    assert pair.is_due()
+    pair.renew()
+    after = pair.read_leaf()
+    assert not pair.is_due()
+    assert after.not_valid_after_utc - before.not_valid_after_utc > datetime.timedelta(days=300)
+    assert (names_of(after), pin_of(pair), pair.key.read_bytes()) == (names_of(before), pin, key)
+    assert stat.S_IMODE(pair.certificate.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(("is_own", "days", "renews"), [(True, 5, True), (True, 390, False), (False, 5, False)])
+def test_a_server_renews_its_own_certificate_in_time_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_own: bool, days: int, renews: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        age(patch, days)
+        made = make_pair(tmp_path, DEFAULT_NAMES)
+    before, content = pin_of(made), made.certificate.read_bytes()
+    tls = ServerTls.load(Pair(made.certificate, made.key, is_own=is_own))
+    assert tls.pin == before
+    assert (made.certificate.read_bytes() != content) is renews
+
+
+def test_what_is_no_pair_of_ours_is_not_renewed(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, DEFAULT_NAMES)
+    key = rsa.generate_private_key(65537, 2048)
+    pair.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    before = pair.certificate.read_bytes()
+    with pytest.raises(SecurechatError, match="cannot be renewed: it is no self-signed pair"):
+        pair.renew()
+    assert pair.certificate.read_bytes() == before

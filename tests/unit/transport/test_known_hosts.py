@@ -114,7 +114,7 @@ def test_a_malformed_line_is_named_by_its_number(path: Path, line: str) -> None:
     with pytest.raises(InputError):
         parse_line(line)
     hosts = written(path, f"# comment\n\nb:1 ca\n{line}\n")
-    with pytest.raises(InputError, match=r"known_hosts, line 4: ") as caught:
+    with pytest.raises(StorageError, match=r"known_hosts, line 4: ") as caught:
         hosts.entries()
     assert caught.value.next_step
 

@@ -1,0 +1,136 @@
+"""A running server and its operator: what is printed, what is typed, and the signals between them."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+import click
+import trio
+
+from securechat.client.address import ServerAddress
+from securechat.errors import InputError
+from securechat.server.serve import Started
+from securechat.transport.pins import format_pin
+from securechat.ui.typed import input_lines
+
+_WILDCARDS: Final = frozenset({None, "0.0.0.0", "::"})  # noqa: S104
+_FOREGROUND_POLL: Final = 1.0
+_OUTSIDE: Final = "192.0.2.1"  # RFC 5737: belongs to nobody; nothing is sent there
+_logger = logging.getLogger("securechat.server")
+
+
+def outward_address() -> str | None:
+    """Return the address from which this machine would talk to the internet; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((_OUTSIDE, 9))
+        except OSError:
+            return None
+        address: str = probe.getsockname()[0]
+        return address
+
+
+class Announcer:
+    """Prints where the server is.
+
+    Args:
+        host: Where it was told to listen; None for everywhere.
+        is_own: Whether it serves with a certificate that it made itself.
+    """
+
+    def __init__(self, host: str | None, *, is_own: bool) -> None:
+        self._host = host if host not in _WILDCARDS else None
+        self._is_own = is_own
+        self._pin = b""
+
+    def announce(self, started: Started) -> None:
+        """Print a line for programs, then one to hand to friends."""
+        address = self._address(started)
+        click.echo(f"ready {address} {format_pin(started.pin)}")
+        self._print_line(address)
+        _tell_systemd()
+
+    def announce_change(self, started: Started) -> None:
+        """Print the line anew when the key has changed: who knows the old one does not come in any more."""
+        if started.pin != self._pin:
+            _logger.warning("the key is another one now: who knows the old pin has to be given the new line")
+            self._print_line(self._address(started))
+
+    def _print_line(self, address: ServerAddress) -> None:
+        self._pin = address.pin
+        click.echo(f"Join with: securechat chat '{address.to_line()}' --room ROOM")
+        sys.stdout.flush()
+
+    def _address(self, started: Started) -> ServerAddress:
+        shown = self._host
+        if shown is None and not self._is_own:
+            shown = next((name for name in started.names if not _is_local(name)), None)
+        return ServerAddress(shown or outward_address() or "localhost", started.port, pin=started.pin)
+
+
+def _is_local(name: str) -> bool:
+    return name.startswith(("localhost", "127.", "*")) or name == "::1"
+
+
+def _tell_systemd() -> None:
+    """Tell a service manager that the server is ready (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.connect("\0" + path[1:] if path.startswith("@") else path)
+            notify.send(b"READY=1")
+
+
+async def obey_signals(
+    stop: Callable[[], None],
+    reload: Callable[[], None],
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None],
+) -> None:
+    """Stop on the first SIGTERM or SIGINT, end on the second; reload on SIGHUP, but for that of a closed terminal."""
+    has_terminal = _has_terminal()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        is_stopping = False
+        async for number in signals:
+            if number == signal.SIGHUP and _has_terminal() == has_terminal:
+                reload()
+            elif is_stopping:
+                scope.cancel()
+            else:
+                is_stopping = True
+                stop()
+
+
+def _has_terminal() -> bool:
+    """Tell whether standard input is a terminal that is still there."""
+    try:
+        os.tcgetpgrp(0)
+    except OSError:
+        return False
+    return True
+
+
+async def obey_typing(stop: Callable[[], None]) -> None:
+    """Drain when ``stop`` is typed; the end of input is not that."""
+    if sys.stdin is None or sys.stdin.closed:
+        return
+    # A job in the background may not read the terminal. It is to get an error, and not to be halted.
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    while True:
+        try:
+            async for line in input_lines():
+                if line.strip() == "stop":
+                    stop()
+        except InputError:
+            continue
+        except OSError:
+            await trio.sleep(_FOREGROUND_POLL)
+        else:
+            return

@@ -1,0 +1,95 @@
+"""What a server counts, as Prometheus text over HTTP; for an operator's own machine (extra ``metrics``).
+
+Nothing is counted twice: the collector reads what the server keeps anyway, when it is asked.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import h11
+import trio
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from securechat import limits
+from securechat.server.gate import Gate
+from securechat.server.session import Services
+
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_READ_BYTES = 4096
+
+
+class ServerCollector(Collector):
+    """Reads a running server.
+
+    Args:
+        services: What its sessions share.
+        gate: Counts its connections.
+    """
+
+    def __init__(self, services: Services, gate: Gate) -> None:
+        self._services = services
+        self._gate = gate
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        services, committer = self._services, self._services.committer
+        gauges = {
+            "connections": ("Connections, unfinished ones too.", self._gate.total),
+            "rooms": ("Rooms with members or messages in flight.", services.rooms.count),
+            "members": ("Members of all rooms.", services.rooms.members),
+            "laggards": ("Connections whose reader is behind.", services.laggards.count),
+            "outbox_bytes": ("Bytes that wait for readers.", services.laggards.backlog),
+            "in_flight_bytes": ("Bytes received and not yet stored.", committer.in_flight_bytes),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"securechat_{name}", text, value)
+        yield CounterMetricFamily("securechat_messages", "Messages stored.", committer.stored)
+        yield CounterMetricFamily("securechat_deliveries", "Copies delivered.", committer.delivered)
+        yield _by_reason("refused", "Requests refused.", services.refused)
+        yield _by_reason("ended", "Connections ended.", services.closed)
+        seconds = committer.append_seconds
+        yield HistogramMetricFamily("securechat_append_seconds", "A durable append.", seconds.buckets(), seconds.total)
+
+
+def _by_reason(name: str, text: str, counts: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(f"securechat_{name}", text, labels=["reason"])
+    for reason, count in sorted(counts.items()):
+        family.add_metric([reason], count)
+    return family
+
+
+async def serve_metrics(listeners: list[trio.SocketListener], services: Services, gate: Gate) -> None:
+    """Answer ``GET /metrics`` until cancelled."""
+    registry = CollectorRegistry()
+    registry.register(ServerCollector(services, gate))
+    ProcessCollector(registry=registry)
+    await trio.serve_listeners(partial(_answer, registry, trio.CapacityLimiter(limits.METRICS_READERS)), listeners)
+
+
+async def _answer(registry: CollectorRegistry, limiter: trio.CapacityLimiter, stream: trio.SocketStream) -> None:
+    """Answer one request; whatever goes wrong ends that connection alone."""
+    async with stream:
+        with trio.move_on_after(limits.METRICS_TIMEOUT):
+            try:
+                async with limiter:
+                    await _answer_one(registry, stream)
+            except (h11.RemoteProtocolError, trio.BrokenResourceError):
+                return
+
+
+async def _answer_one(registry: CollectorRegistry, stream: trio.SocketStream) -> None:
+    connection = h11.Connection(h11.SERVER)
+    while (event := connection.next_event()) is h11.NEED_DATA:
+        connection.receive_data(await stream.receive_some(_READ_BYTES))
+    if not isinstance(event, h11.Request):
+        return
+    is_found = event.method in {b"GET", b"HEAD"} and event.target.partition(b"?")[0] == b"/metrics"
+    body = generate_latest(registry) if is_found else b"Nothing here but /metrics.\n"
+    headers = [("Content-Type", _CONTENT_TYPE), ("Content-Length", str(len(body))), ("Connection", "close")]
+    response = h11.Response(status_code=200 if is_found else 404, headers=headers)
+    parts = (response, h11.Data(data=b"" if event.method == b"HEAD" else body), h11.EndOfMessage())
+    await stream.send_all(b"".join(connection.send(part) or b"" for part in parts))

@@ -1,0 +1,101 @@
+"""What a server does besides: it removes what is kept no longer, and the rooms that its operator deletes.
+
+An operator asks for a deletion by a file in the data directory, named by the room's address: whoever may
+write there may ask, and the running server stays the only one that writes to the log.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from securechat import limits
+from securechat.errors import StorageError
+from securechat.history.log import Retention, RoomLog
+from securechat.server.rooms import Rooms
+
+DELETIONS: Final = "deletions"  # the directory of such files
+_TICK: Final = 1.0
+_FOR_EVER: Final = 1e9  # seconds
+_logger = logging.getLogger("securechat.server")
+
+
+class Upkeep:
+    """Keeps a room log within its bounds.
+
+    Args:
+        log: The log.
+        rooms: The rooms in use.
+        retention: What is kept.
+        data: The data directory; None for a log in memory.
+        wall: Returns seconds since 1970 UTC.
+    """
+
+    def __init__(
+        self,
+        log: RoomLog,
+        rooms: Rooms,
+        retention: Retention,
+        data: Path | None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._rooms = rooms
+        self._retention = retention
+        self._deletions = data / DELETIONS if data else None
+        self._wall = wall
+        self._offset = wall() - trio.current_time()
+        self._trusted_from = 0.0
+
+    async def run(self) -> None:
+        """Run for ever."""
+        due = trio.current_time() + limits.EXPIRY_INTERVAL
+        while True:
+            await trio.sleep(min(_TICK, limits.EXPIRY_INTERVAL))
+            await self._delete()
+            if trio.current_time() >= due:
+                due = trio.current_time() + limits.EXPIRY_INTERVAL
+                await self.expire()
+
+    async def expire(self) -> None:
+        """Remove what is kept no longer."""
+        self._watch_clock()
+        retention = self._retention
+        if trio.current_time() < self._trusted_from:
+            retention = retention._replace(seconds=_FOR_EVER)
+        try:
+            self._rooms.set_oldest(await self._log.expire(retention, int(self._wall() * 1000)))
+        except StorageError as error:
+            _logger.error("old messages could not be removed: %s", error)
+
+    def _watch_clock(self) -> None:
+        """Expire nothing by age for a while after the clock was set: it may have been set wrong."""
+        offset = self._wall() - trio.current_time()
+        jump, self._offset = offset - self._offset, offset
+        if abs(jump) > limits.CLOCK_JUMP:
+            self._trusted_from = trio.current_time() + limits.CLOCK_TRUST
+            _logger.warning(
+                "the clock jumped by %+.0f s; for the next %.0f s no message is removed for its age: check the clock",
+                jump,
+                limits.CLOCK_TRUST,
+            )
+
+    async def _delete(self) -> None:
+        """Delete the rooms that the operator asks to be deleted."""
+        for path in _listed(self._deletions):
+            try:
+                if await self._rooms.delete(bytes.fromhex(path.name)):
+                    _logger.info("the room %s was deleted", path.name[:8])
+            except (ValueError, StorageError) as error:
+                _logger.error("a room could not be deleted: %s", error)
+            path.unlink(missing_ok=True)  # also where that failed: who asked looks, and may ask again
+
+
+def _listed(directory: Path | None) -> list[Path]:
+    try:
+        return sorted(directory.iterdir()) if directory else []
+    except OSError:
+        return []
