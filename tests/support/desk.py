@@ -13,14 +13,15 @@ from securechat.ui.gui.entering import Typed
 from securechat.ui.gui.page import Page
 from securechat.ui.gui.sheet import Sheet
 from securechat.ui.gui.window import Window
-from tests.support.programs import PATIENCE, ROOM, Home, ServerProgram
+from tests.support.programs import ROOM, Home, ServerProgram
 
 T = TypeVar("T")
+_PATIENCE = 20.0
 
 
-async def until(is_so: Callable[[], T], what: Callable[[], object] = str) -> T:
+async def until(is_so: Callable[[], T | None], what: Callable[[], object] = str) -> T:
     """Wait until something is true and return it; fail when it does not come, and say ``what`` there is."""
-    with trio.move_on_after(12):
+    with trio.move_on_after(_PATIENCE):
         while not (value := is_so()):  # noqa: ASYNC110 - Qt has no event for most of it
             await trio.sleep(0.005)
         return value
@@ -66,7 +67,8 @@ class Desk:
 
     def field(self, name: str) -> QLineEdit:
         """Return an edit line by its accessible name."""
-        return only(w for w in self.window.findChildren(QLineEdit) if w.accessibleName() == name)
+        line: QLineEdit = only(w for w in self.window.findChildren(QLineEdit) if w.accessibleName() == name)
+        return line
 
     def labels(self, name: str, within: QWidget | None = None) -> list[str]:
         """Return the texts that are shown by labels of one look."""
