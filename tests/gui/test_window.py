@@ -359,9 +359,8 @@ async def test_the_old_mode_says_that_it_is_not_encrypted(qt: Callable[[], None]
     (tmp_path / "old").mkdir()
     with Home(tmp_path / "old").serve("--compat", "127.0.0.1:0") as server:
         port = server.wait_for(r"served on 127\.0\.0\.1:(\d+);", "err")[1]
-        home.trust(server)
         async with open_desk(home, server) as desk:
-            await desk.join(room="1", is_old=True)
+            await desk.join(server=f"127.0.0.1:{port}", pin=parse_pin(server.pin), room="1", nick="ann", is_old=True)
             assert any("NOT ENCRYPTED" in text for text in desk.labels("plain-warning"))
             assert "NOT ENCRYPTED" in desk.text
             key(desk.window, "Ctrl+N")

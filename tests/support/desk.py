@@ -84,7 +84,10 @@ class Desk:
         before = self.page
         self.sheet.fill(Typed(**{"server": self.server.address, "room": ROOM, "nick": "alice", **typed}))
         press(self.sheet, "Join")
-        page = await until(lambda: self.page if self.page is not before else None)
+        page = await until(
+            lambda: self.page if self.page is not before else None,
+            lambda: (self.labels("error"), self.labels("muted")),
+        )
         assert isinstance(page, Page)
         await self.shows("Here: ")
         return page
