@@ -12,7 +12,7 @@ from securechat.text import legible_line, one_line, sanitise
 from securechat.ui.render import local_time
 
 _RUN_MS: Final = 5 * 60 * 1000  # what somebody says within it goes below one name
-_LINK: Final = re.compile(r"https?://[^\s<>\"\u3000-\u303f\uff00-\uffef]+", re.IGNORECASE)
+_LINK: Final = re.compile(r"https?://[\w\[][^\s<>\"\u3000-\u303f\uff00-\uffef]*", re.IGNORECASE)
 _AFTER_LINK: Final = ".,;:!?'*_~"
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 
