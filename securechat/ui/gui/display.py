@@ -11,7 +11,7 @@ from securechat.errors import SecurechatError
 
 PACKAGES: Final = (
     "libdbus-1-3 libegl1 libfontconfig1 libgl1 libglib2.0-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 "
-    "libxkbcommon-x11-0"
+    "libxcb-shape0 libxkbcommon-x11-0"
 )
 _INSTALL: Final = "Install what Qt needs; on Debian and Ubuntu: apt install " + PACKAGES
 
