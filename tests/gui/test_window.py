@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 from PySide6.QtGui import QCloseEvent, QDesktopServices
-from PySide6.QtWidgets import QDialog, QLabel, QLineEdit
+from PySide6.QtWidgets import QApplication, QDialog, QLabel, QLineEdit
 
 from securechat.sealing.keys import RoomSecret
 from securechat.sealing.names import normalise_room
@@ -376,3 +376,19 @@ async def test_the_old_mode_says_that_it_is_not_encrypted(qt: Callable[[], None]
 def shown(dialog: QDialog) -> str:
     """Return all that a dialog says."""
     return "\n".join(label.text() for label in dialog.findChildren(QLabel) if label.isVisible())
+
+
+async def test_the_tab_key_goes_round_the_whole_window(desk: Desk, bob: Home) -> None:
+    page = await desk.join()
+    key(desk.window, "Ctrl+F")
+    page.composer.setFocus()
+    names: list[str] = []
+    for _ in range(20):
+        widget = await until(QApplication.focusWidget)
+        names.append(widget.accessibleName())
+        if len(names) > 1 and widget is page.composer:
+            break
+        key(widget, "Tab")
+    assert names[0] == names[-1] == "Message"
+    assert {"Conversation", "Members", "Rooms", "Menu", "Join another room", "Search", "Send"} <= set(names)
+    assert all(names)
