@@ -140,6 +140,8 @@ def test_there_is_one_mark_of_what_is_new(timeline: Timeline) -> None:
     timeline.show_event(said(3))
     rows = timeline.toPlainText().splitlines()
     assert rows.count("new") == 1
+    assert sum("November 2025" in row for row in rows) == 1
+    assert sum(row.startswith("bob ") for row in rows) == 3
     assert rows.index("message 2") < rows.index("new") < rows.index("message 3")
 
 

@@ -107,13 +107,14 @@ def _trim(link: str) -> str:
     return link
 
 
-def rows_of(event: Event, before: Event | None, nick: str) -> list[Row]:
+def rows_of(event: Event, before: Event | None, nick: str, *, is_apart: bool = False) -> list[Row]:
     """Return the rows of an event.
 
     Args:
         event: What happened.
         before: What is shown above it; None for nothing.
         nick: This person's nickname.
+        is_apart: Whether a mark stands between the two.
     """
     rows = []
     if before is None or day_of(before) != day_of(event):
@@ -123,7 +124,7 @@ def rows_of(event: Event, before: Event | None, nick: str) -> list[Row]:
     elif event.is_action:
         rows.append(_done(event, nick))
     else:
-        if not _continues(event, before):
+        if is_apart or not _continues(event, before):
             rows.append(_name(event))
         rows.append(_said(event, nick))
     return rows

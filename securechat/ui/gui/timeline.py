@@ -97,7 +97,8 @@ class Timeline(QTextBrowser):
         """Show an event below all others."""
         cursor = self._cursor_after(self._body)
         cursor.beginEditBlock()
-        count = self._insert(cursor, rows.rows_of(event, self._last(), self._nick()))
+        is_apart = bool(self._shown) and self._shown[-1].event is None
+        count = self._insert(cursor, rows.rows_of(event, self._last(), self._nick(), is_apart=is_apart))
         cursor.endEditBlock()
         self._shown.append(_Shown(event, count))
         self._body += count
@@ -186,8 +187,8 @@ class Timeline(QTextBrowser):
     # Rows of the document: 0 above everything, then those of the events, then what is pending
 
     def _last(self) -> Event | None:
-        """Return the event shown last, but nothing where a mark stands below it."""
-        return self._shown[-1].event if self._shown else None
+        """Return the event shown last, if any is."""
+        return next((shown.event for shown in reversed(self._shown) if shown.event), None)
 
     def _cursor_after(self, row: int) -> QTextCursor:
         cursor = QTextCursor(self.document().findBlockByNumber(row))
