@@ -5,12 +5,14 @@ Modules that take long to import are imported when a command runs: help and vers
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 
 import click
 
 from securechat.cli.group import main
 from securechat.errors import SecurechatError
+from securechat.text import one_line, sanitise
 
 _INTERRUPTED = 130
 _NAME = "securechat"
@@ -32,6 +34,7 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except BaseException as error:
         if "--debug" in arguments:
+            sys.excepthook = _show_traceback
             raise
         return _explain(error)
     return code if isinstance(code, int) else 0
@@ -56,6 +59,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: object) -> None:
+    """Print a traceback as Python does, without what a server may have written to drive the terminal."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        sys.stderr.write(sanitise(line) + "\n")
+
+
 def _explain(error: BaseException) -> int:
     """Say what went wrong, in one sentence and the next step, and return the exit code."""
     leaves = list(_leaves(error))
@@ -70,7 +79,7 @@ def _explain(error: BaseException) -> int:
         return 0
     known = [leaf for leaf in leaves if isinstance(leaf, SecurechatError)]
     if known and len(known) == len(leaves):
-        click.echo(f"securechat: {known[0]}", err=True)
+        click.echo(f"securechat: {one_line(str(known[0]))}", err=True)  # a server may have written a part of it
         return known[0].exit_code
     names = ", ".join(type(leaf).__name__ for leaf in leaves)
     click.echo(

@@ -29,6 +29,7 @@ class Judged(NamedTuple):
 @dataclass
 class _Run:
     high: int = 0
+    passed: int = 0  # the highest that was read in this run of the client, older pages apart
     is_continuous: bool = False  # whether all up to ``high`` should have been heard
     heard: dict[int, tuple[bytes, bytes, int]] = field(default_factory=dict)
 
@@ -56,26 +57,31 @@ class Counters:
     def _run(self, identity: bytes, session: bytes) -> _Run:
         return self._runs.setdefault((identity, session), _Run())
 
-    def judge(self, message: Heard, *, is_older: bool) -> Judged:
+    def judge(self, message: Heard, *, is_older: bool, is_reread: bool = False) -> Judged:
         """Judge a message and remember it.
 
         Args:
             message: What was heard, and where.
             is_older: It comes from a page before what is shown: a low counter is no wonder there.
+            is_reread: An earlier run of this client has followed the log beyond this place: what that run
+                has heard behind it makes it neither late nor a duplicate.
         """
         run = self._run(message.identity, message.session)
         counter = message.counter
+        is_late = not is_older and counter < (run.passed if is_reread else run.high)
+        if not is_older:
+            run.passed = max(run.passed, counter)
         entry = (message.digest, message.log_id, message.sequence)
         known = run.heard.get(counter)
         if known == entry:
-            return Judged(Verdict.AGAIN)
+            return Judged(Verdict.AGAIN, is_late=is_late and is_reread)
         if known is not None:
             return Judged(Verdict.DUPLICATE if known[0] == message.digest else Verdict.CONFLICT)
-        if counter <= run.high - limits.REPLAY_WINDOW and not is_older:
+        if counter <= run.high - limits.REPLAY_WINDOW and not (is_older or is_reread):
             return Judged(Verdict.DUPLICATE)
         run.heard[counter] = entry
         if counter <= run.high:
-            return Judged(Verdict.NEW, is_late=not is_older)
+            return Judged(Verdict.NEW, is_late=is_late)
         missing = counter - run.high - 1 if run.is_continuous else 0
         run.high, run.is_continuous = counter, True
         run.forget_below_window()

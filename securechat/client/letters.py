@@ -6,7 +6,7 @@ from typing import NamedTuple
 from securechat.errors import Failure, OpenError
 from securechat.protocol import chain
 from securechat.sealing.body import Body, parse
-from securechat.sealing.envelope import Context, open_envelope
+from securechat.sealing.envelope import NO_LOG, Context, open_envelope
 from securechat.sealing.keys import RoomKeys
 
 
@@ -28,17 +28,26 @@ class Letter(NamedTuple):
     size: int = 0
 
 
-def read_letter(keys: RoomKeys, envelope: bytes, context: Context = Context.MESSAGE) -> Letter:
-    """Open one envelope; a failure is a value here, to be shown."""
+def read_letter(keys: RoomKeys, log_id: bytes, envelope: bytes) -> Letter:
+    """Open a message of the log ``log_id`` (16 bytes); a failure is a value here, to be shown."""
+    return _read(keys, Context.MESSAGE, log_id, envelope)
+
+
+def read_letters(keys: RoomKeys, log_id: bytes, envelopes: Iterable[bytes]) -> list[Letter]:
+    """Open many."""
+    return [read_letter(keys, log_id, envelope) for envelope in envelopes]
+
+
+def read_presence(keys: RoomKeys, envelope: bytes) -> Letter:
+    """Open sealed presence."""
+    return _read(keys, Context.PRESENCE, NO_LOG, envelope)
+
+
+def _read(keys: RoomKeys, context: Context, log_id: bytes, envelope: bytes) -> Letter:
     digest = chain.digest(envelope)
     try:
-        opened = open_envelope(keys, context, envelope)
+        opened = open_envelope(keys, context, envelope, log_id)
         body = parse(context, opened.body)
     except OpenError as error:
         return Letter(digest, b"", None, error.failure, len(envelope))
     return Letter(digest, opened.identity, body, None, len(envelope))
-
-
-def read_letters(keys: RoomKeys, envelopes: Iterable[bytes]) -> list[Letter]:
-    """Open many."""
-    return [read_letter(keys, envelope) for envelope in envelopes]

@@ -8,7 +8,7 @@ import trio
 
 from securechat import limits
 from securechat.errors import ProtocolError, ServerRefusedError, UnreachableError
-from securechat.protocol.connection import ClientConnection
+from securechat.protocol.connection import ClientConnection, State
 from securechat.protocol.messages import (
     ClientMessage,
     Goodbye,
@@ -26,7 +26,8 @@ _ENDINGS: Final[dict[int, str]] = {
     Reason.SLOW: "this client read too slowly",
     Reason.TIMEOUT: "the server heard nothing for too long",
     Reason.PROTOCOL: "the server says that this client broke the protocol",
-    Reason.RATE: "the server says that this client sends too much",
+    Reason.RATE: "the server says that there is too much from here",
+    Reason.INTERNAL: "a fault of the server",
 }
 
 
@@ -82,8 +83,9 @@ class Link:
         return self._last_ref
 
     def send(self, message: ClientMessage) -> None:
-        """Send a message without waiting."""
-        self.channel.send(self._connection.send(message))
+        """Send a message without waiting; after the server's GOODBYE, nothing."""
+        if self._connection.state is not State.ENDED:  # it may have come together with what is worked on still
+            self.channel.send(self._connection.send(message))
 
     def ping(self) -> trio.Event:
         """Send a PING, whose answer sets ``lag``; return an event that is set when the server says anything at all."""
@@ -131,7 +133,8 @@ class Link:
         message = self._received.popleft()
         match message:
             case Ping():
-                self.send(Pong(message.token))
+                if self.channel.backlog <= limits.PONG_BACKLOG:  # else the server asks and does not read
+                    self.send(Pong(message.token))
             case Pong():
                 self._note_pong(message)
             case Goodbye():
@@ -147,10 +150,11 @@ class Link:
 
 
 def _farewell(goodbye: Goodbye) -> ServerRefusedError:
-    why = _ENDINGS.get(goodbye.reason)
-    retry_after = clamp(goodbye.retry_after, limits.RETRY_SECONDS)
+    why = _ENDINGS.get(goodbye.reason) or f"reason {goodbye.reason}"
+    said = f" ({goodbye.text})" if goodbye.text else ""
+    retry_after = clamp(goodbye.retry_after, limits.RETRY_SECONDS) if goodbye.retry_after else 0
     return ServerRefusedError(
-        f"The server ended the connection: {why or f'reason {goodbye.reason}'}.",
-        "Try again.",
+        f"The server ended the connection: {why}{said}.",
+        f"Try again in {retry_after} s." if retry_after else "Try again.",
         retry_after=retry_after,
     )

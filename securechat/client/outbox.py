@@ -126,7 +126,8 @@ class Outbox:
         kind = Action if pending.is_action else Text
         seen = Seen(self._transcript.newest, self._transcript.head)
         body = kind(self._session, pending.counter, pending.clock, pending.nick, seen, pending.text)
-        return seal(self._keys, Context.MESSAGE, self._identity, encode(body), self._random(SALT_BYTES))
+        salt = self._random(SALT_BYTES)
+        return seal(self._keys, Context.MESSAGE, self._identity, encode(body), salt, self._transcript.log_id)
 
     def acknowledge(self, envelope_id: bytes) -> bool:
         """Note that the log holds an envelope; tell whether it was one of these."""
@@ -136,11 +137,17 @@ class Outbox:
         del self._sealed[pending.counter]
         return True
 
-    def refuse(self, envelope_id: bytes) -> None:
-        """Note that the server refused an envelope for now: it and all behind it are to be sent again."""
-        if envelope_id in self._sent:
-            ids = list(self._sent)
-            self._rewind(ids[ids.index(envelope_id) :])
+    def refuse(self, envelope_id: bytes) -> bool:
+        """Note that the server refused an envelope for now: it and all behind it are to be sent again.
+
+        Returns:
+            Whether it was one of these.
+        """
+        if envelope_id not in self._sent:
+            return False
+        ids = list(self._sent)
+        self._rewind(ids[ids.index(envelope_id) :])
+        return True
 
     def drop(self, envelope_id: bytes) -> Pending | None:
         """Give up a message that the server will never take."""
@@ -151,8 +158,9 @@ class Outbox:
         return pending
 
     def seal_presence(self, nick: str, *, is_reader: bool, is_joining: bool) -> bytes:
-        """Return this member's sealed presence; one that joins cannot say yet what it has seen."""
+        """Return this member's sealed presence; one that joins or reads yet cannot say what it has seen."""
         self._last_presence += 1
-        seen = None if is_joining else Seen(self._transcript.newest, self._transcript.head)
+        has_seen = self._transcript.follows and not is_joining
+        seen = Seen(self._transcript.newest, self._transcript.head) if has_seen else None
         here = Here(self._session, self._last_presence, now_ms(), nick, seen, self.acknowledged, is_reader)
         return seal(self._keys, Context.PRESENCE, self._identity, encode(here), self._random(SALT_BYTES))

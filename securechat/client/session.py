@@ -41,6 +41,8 @@ from securechat.sealing.identity import Identity
 from securechat.sealing.keys import RoomKeys, RoomSecret
 from securechat.sealing.names import normalise_nick
 
+_LONG_PAUSE = 5.0  # seconds: a longer one is told
+
 AskCreate = Callable[[RoomKeys], Awaitable[bool]]
 
 
@@ -60,7 +62,8 @@ class Options:
         backlog: How much of the log to read at first.
         is_listed: Whether others see this member.
         is_reader: Whether this member only reads.
-        remembers: Whether what was heard is remembered for the next run.
+        remembers: Whether what this run hears is remembered for the next one; what earlier ones have
+            remembered is known either way.
         keeps_secret: Whether the room secret is remembered, once the room was joined.
     """
 
@@ -106,7 +109,7 @@ class RoomConversation:
         self.people.claim(self.people.sender(options.nick, options.identity.public))
         if options.remembers:
             state.forget_old(keys.address)
-        counters = Counters(state.heard(keys.address) if options.remembers else ())
+        counters = Counters(state.heard(keys.address))
         position = state.position(keys.address)
         self.read_before = position.sequence if position else 0
         session = os.urandom(SESSION_BYTES)
@@ -123,6 +126,7 @@ class RoomConversation:
         self.was_created = False
         self._was_connected = False
         self._told = ""
+        self._pause = 0.0  # seconds before the last attempt to connect again
         self._own = Belongings(
             keys,
             self.transcript,
@@ -184,6 +188,7 @@ class RoomConversation:
 
     def reconnect(self) -> None:
         """See ``Conversation.reconnect``."""
+        self._pause = 0.0
         if self._visit is not None:
             self._visit.end(ChannelClosedError("reconnecting, as asked"))
         elif self._pausing is not None:
@@ -248,8 +253,8 @@ class RoomConversation:
             SecurechatError: The first attempt failed, or the server is not to be trusted any more.
         """
         may_create = False
-        pause = 0.0
         while True:
+            began = trio.current_time()
             try:
                 lost = await self._visit_once(may_create=may_create, joined=task_status.started)
             except NoSuchRoomError:
@@ -258,9 +263,11 @@ class RoomConversation:
                 may_create = True
                 continue
             may_create = True  # a member who comes back may: the server has lost the room
-            pause = _next_pause(0.0 if self._was_connected else pause, lost)
+            if self._was_connected and trio.current_time() - began > limits.RECONNECT_MOST:
+                self._pause = 0.0  # it had lasted; one that is lost at once, again and again, is tried less and less
+            self._pause = _next_pause(self._pause, lost)
             await self._tell_lost(lost)
-            with trio.move_on_after(pause) as self._pausing:
+            with trio.move_on_after(self._pause) as self._pausing:
                 await trio.sleep_forever()
             self._pausing = None
 
@@ -269,7 +276,8 @@ class RoomConversation:
         why = lost.message if isinstance(lost, SecurechatError) else str(lost)
         if self._was_connected or why != self._told:
             self._told = why
-            text = f"connection lost: {why.rstrip('.')}; reconnecting"
+            when = f" in {self._pause:.0f} s" if self._pause > _LONG_PAUSE else ""
+            text = f"connection lost: {why.rstrip('.')}; reconnecting{when}"
             await self.events.put([Event(Kind.NOTICE, now_ms(), text)])
 
     async def _visit_once(self, *, may_create: bool, joined: Callable[[], None]) -> Exception:
@@ -332,7 +340,8 @@ def _next_pause(pause: float, lost: Exception) -> float:
     """Return the seconds until the next attempt: doubled each time, with jitter, and no less than the server says."""
     least = lost.retry_after if isinstance(lost, ServerRefusedError) else 0
     doubled = min(limits.RECONNECT_MOST, pause * 2 or limits.RECONNECT_FIRST)
-    return max(least, doubled) * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+    jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
+    return max(least * (jitter + 0.2), doubled * jitter)
 
 
 def _on_first_attempt(server: ServerAddress, error: Exception) -> SecurechatError:
@@ -348,10 +357,14 @@ def _refusal(error: Error, server: ServerAddress) -> SecurechatError:
             "Check both; to open a new room, give --create.",
         )
     if error.code == Code.ROOMS_CLOSED:
-        return ServerRefusedError(f"{server} takes no new rooms.", "Check name and passphrase, or ask who runs it.")
+        said = f" ({error.text})" if error.text else ""
+        return ServerRefusedError(
+            f"{server} takes no new rooms{said}.", "Check name and passphrase, or ask who runs it."
+        )
     retry_after = clamp(error.retry_after, limits.RETRY_SECONDS) if error.retry_after else 0
     when = f"Try again in {retry_after} s." if retry_after else "Tell who runs it."
-    return ServerRefusedError(f"{server} refused to let this client in: {error.text}.", when, retry_after=retry_after)
+    why = error.text or f"error {error.code}"
+    return ServerRefusedError(f"{server} refused to let this client in: {why}.", when, retry_after=retry_after)
 
 
 @asynccontextmanager

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from securechat import limits
+from securechat.client.alarms import Alarms
 from securechat.client.clock import now_ms
-from securechat.client.conversation import Event, Kind, Sender
-from securechat.client.counters import Counters, Verdict
+from securechat.client.conversation import Event, Kind
+from securechat.client.counters import Counters
 from securechat.client.letters import Letter
 from securechat.client.people import People
+from securechat.client.reading import Links, Place, Reading
 from securechat.client.state import Heard, Position
 from securechat.client.tally import Tally
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Joined, Past
-from securechat.sealing import body as bodies
-from securechat.sealing.body import Here, Unknown
+from securechat.sealing.body import Here
 
 
 class Wanted(NamedTuple):
@@ -69,27 +70,26 @@ class Transcript:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._address = address
-        self._people = people
         self._counters = counters
         self._stored = position
         self._backlog = backlog
-        self._session = session
         self._clock = clock
         self.log_id = b""
         self.newest = 0
         self.head = b""
         self.follows = False
         self.tally = Tally()
+        self._alarms = Alarms(clock)
+        self._links = Links()
+        self._reading = Reading(people, counters, self._links, self._alarms, session, clock)
+        self._followed = 0  # up to here, an earlier run of this client has followed this log
         self._target = 0  # the newest sequence known to exist
         self._announced = 0  # the newest at JOINED: up to there it is backlog
         self._first_shown = 1
         self._first_before = b""  # H before the first shown
         self._reread = 0  # up to here, this run has shown the log already
         self.oldest = 1
-        self._links: dict[int, bytes] = {}
         self._claims: dict[int, bytes] = {}
-        self._forked: set[tuple[bytes, bytes]] = set()
-        self._heard: list[Heard] = []
 
     @property
     def is_caught_up(self) -> bool:
@@ -100,11 +100,6 @@ class Transcript:
     def position(self) -> Position:
         """How far the log was followed."""
         return Position(self.log_id, self.newest, self.head)
-
-    def take_heard(self) -> list[Heard]:
-        """Return what was heard since the last call, to be remembered."""
-        heard, self._heard = self._heard, []
-        return heard
 
     def wanted(self) -> Wanted | None:
         """Return the page that is needed next, or None when caught up."""
@@ -122,6 +117,7 @@ class Transcript:
 
     def join(self, joined: Joined) -> list[Event]:
         """Take in where the server says that the log stands, against what is known of it."""
+        self._links.root = chain.root(self._address, joined.log_id)
         events = list(self._check_log(joined))
         is_first = not self.log_id
         if is_first or joined.log_id != self.log_id or joined.newest < self.newest:
@@ -132,14 +128,14 @@ class Transcript:
         self.oldest = joined.oldest
         self._target = self._announced = joined.newest
         if self.follows and joined.newest == self.newest:
-            events += self._check_claim(joined.newest, joined.head, self.head)
+            events += [self._rewritten()] if joined.head != self.head else []
         elif joined.newest > self.newest:
             self._claims[joined.newest] = joined.head
         return events
 
     def _check_log(self, joined: Joined) -> Iterable[Event]:
         known = self.position if self.follows else self._stored
-        if joined.newest == 0 and joined.head != chain.root(self._address, joined.log_id):
+        if joined.newest == 0 and joined.head != self._links.root:
             yield self._event(Kind.ROLLBACK, "The server's empty history does not begin where this room's must.")
         if known is None:
             return
@@ -166,14 +162,14 @@ class Transcript:
             start = min(self._first_shown, joined.newest + 1)
         elif self._backlog.is_all or self.log_id:
             start = 1
-        elif is_first and self._stored:
-            if self._backlog.is_new:
-                start = min(start, self._stored.sequence + 1)
-            if self._stored.sequence < joined.newest:
-                self._claims[self._stored.sequence] = self._stored.head
+        elif is_first and self._stored and self._backlog.is_new:
+            start = min(start, self._stored.sequence + 1)
         start = max(start, joined.oldest)
+        self._followed = self._stored.sequence if is_first and self._stored else 0
         if not is_first or not self._stored or start > self._stored.sequence + 1:
             self._counters.lose_track()
+        elif self._stored.sequence < joined.newest:
+            self._claims[self._stored.sequence] = self._stored.head
         self.newest = start - 1
         self._first_shown = start
         self.follows = False
@@ -183,47 +179,55 @@ class Transcript:
 
     def _chain_from(self, sequence: int, head: bytes) -> None:
         self.newest, self.head, self.follows = sequence, head, True
-        self._links[sequence] = head
+        self._links.note(sequence, head)
 
     def page(self, past: Past, letters: Sequence[Letter]) -> list[Event]:
-        """Take in the page that ``wanted`` asked for."""
-        events = list(self._anchor(past))
+        """Take in the page that ``wanted`` asked for.
+
+        Whatever the server answers, ``newest`` is higher afterwards, or there is nothing left to want: a
+        server cannot make this client ask for ever.
+        """
         self.oldest = past.oldest
+        if past.first <= self.newest:
+            text = "The server answered with another part of the history than was asked for."
+            return [*self._alarm("place", Kind.ROLLBACK, text), *self._give_up(past.before)]
+        events = self._anchor(past)
         for record, letter in zip(past.records, letters, strict=True):
             events += self._append(letter, record.clock)
-        if not past.records and self.newest < self._target:
-            lacking = self._target - self.newest
-            events.append(
-                self._event(
-                    Kind.GAP,
-                    f"{_messages(lacking)} missing: the server announced them and does not hand them out.",
-                )
-            )
-            self._counters.lose_track()
-            self._chain_from(self._target, self._claims.pop(self._target, past.before))
+        if not past.records:
+            events += self._give_up(past.before)
         return events
 
-    def _anchor(self, past: Past) -> Iterable[Event]:
+    def _give_up(self, before: bytes) -> list[Event]:
+        """Go on behind what the server announced and does not hand out; ``before`` is H there, for want of better."""
+        lacking = self._target - self.newest
+        if lacking <= 0:
+            return []
+        self._counters.lose_track()
+        head = self._claims.pop(self._target, before)
+        if not self.follows:
+            self._first_shown, self._first_before = self._target + 1, head
+        self._chain_from(self._target, head)
+        text = f"{_messages(lacking)} missing: the server announced them and does not hand them out."
+        return self._alarm("announced", Kind.GAP, text)
+
+    def _anchor(self, past: Past) -> list[Event]:
         """Begin the page where the chain ends, or say why it does not."""
+        events: list[Event] = []
         skipped = past.first - self.newest - 1
-        if skipped > 0 and past.first == past.oldest and past.first <= self._announced + 1:
+        if skipped and past.first == past.oldest and past.first <= self._announced + 1:
             self._counters.lose_track()
-            yield self._expired(skipped)
-        elif skipped > 0:  # retention takes nothing that was never delivered to who was there
-            yield self._event(Kind.GAP, f"{_messages(skipped)} missing: the server does not hand them out.")
-        elif skipped:
-            self._reread = max(self._reread, self.newest)
-            yield self._event(Kind.ROLLBACK, "The server answered with another part of the history than was asked for.")
-        if skipped or not self.follows:
-            if not self.follows:
-                self._first_shown, self._first_before = past.first, past.before
-            self._chain_from(past.first - 1, past.before)
-            yield from self._check_claim(self.newest, past.before, self._claims.pop(self.newest, past.before))
-        elif past.before != self.head:
-            yield self._rewritten()
-            self._chain_from(self.newest, past.before)
-        if past.first == 1 and past.before != chain.root(self._address, self.log_id):
-            yield self._rewritten()
+            events += self._alarms.tell("expired", self._expired(skipped))
+        elif skipped:  # retention takes nothing that was never delivered to who was there
+            text = f"{_messages(skipped)} missing: the server does not hand them out."
+            events += self._alarm("hole", Kind.GAP, text)
+        if not self.follows:
+            self._first_shown, self._first_before = past.first, past.before
+        known = self.head if self.follows and not skipped else self._claims.pop(past.first - 1, past.before)
+        self._chain_from(past.first - 1, past.before)
+        if past.before != (self._links.root if past.first == 1 else known):
+            events += self._alarms.tell("rewritten", self._rewritten())
+        return events
 
     def deliver(self, sequence: int, clock: int, letter: Letter) -> list[Event]:
         """Take in a live message; one that is not the next is left to a page."""
@@ -236,15 +240,19 @@ class Transcript:
         self.oldest = past.oldest
         if not letters and past.oldest >= self._first_shown:
             return [self._event(Kind.NOTICE, "What was before is no longer kept by the server.")]
+        if not letters:
+            text = "The server says that it keeps older messages, and does not hand them out."
+            return self._alarm("older", Kind.GAP, text)
         head = past.before
         links = {past.first - 1: head}
         for number, letter in enumerate(letters, past.first):
             head = links[number] = chain.link(head, number, letter.digest)
         is_whole = past.first + len(letters) == self._first_shown and head == self._first_before
-        if not is_whole or (past.first == 1 and past.before != chain.root(self._address, self.log_id)):
-            return [self._rewritten()]
+        if not is_whole or (past.first == 1 and past.before != self._links.root):
+            return self._alarms.tell("older", self._rewritten())
         self._first_shown, self._first_before = past.first, past.before
-        self._links.update(links)
+        for number, known in links.items():
+            self._links.note(number, known)
         events: list[Event] = []
         for number, (record, letter) in enumerate(zip(past.records, letters, strict=True), past.first):
             events += self._read(letter, number, record.clock, is_older=True)
@@ -254,122 +262,37 @@ class Transcript:
         """Chain one more envelope and read it."""
         sequence = self.newest + 1
         self._chain_from(sequence, chain.link(self.head, sequence, letter.digest))
-        if len(self._links) > limits.CHAIN_WINDOW:
-            del self._links[next(iter(self._links))]
         self._target = max(self._target, sequence)
         events = self._read(letter, sequence, clock, is_older=False)
-        if sequence in self._claims:
-            events = [*self._check_claim(sequence, self.head, self._claims.pop(sequence)), *events]
+        if self._claims.pop(sequence, self.head) != self.head:  # it is not what was known or announced of it
+            events = [*self._alarms.tell("rewritten", self._rewritten()), *events]
         return events
 
-    def _check_claim(self, sequence: int, computed: bytes, claimed: bytes) -> list[Event]:
-        """Compare the chain at ``sequence`` with what was known or announced of it."""
-        return [] if computed == claimed else [self._rewritten()]
-
-    # What a letter says
+    # What members say
 
     def _read(self, letter: Letter, sequence: int, clock: int, *, is_older: bool) -> list[Event]:
-        body = letter.body
-        if body is None or isinstance(body, Here):
-            why = letter.failure or "body"
-            text = f"Message {sequence} does not open ({why}): it was forged or altered, and is not shown."
-            return [self._event(Kind.NOTICE, text, sequence=sequence)]
-        header = body.header if isinstance(body, Unknown) else body
-        sender = self._people.sender(header.nick, letter.identity)
-        heard = Heard(
-            letter.identity,
-            header.session,
-            header.counter,
-            chain.digest(bodies.without_seen(body)),
+        place = Place(
             self.log_id,
             sequence,
-        )
-        judged = self._counters.judge(heard, is_older=is_older)
-        if judged.verdict is Verdict.DUPLICATE or (judged.verdict is Verdict.AGAIN and sequence <= self._reread):
-            return []
-        self.tally.add(letter, clock)
-        if judged.verdict is Verdict.CONFLICT:
-            text = f"{sender.name} signed two different messages with one number; the second, {sequence}, is not shown."
-            return [self._event(Kind.FORK, text, sender=sender)]
-        if judged.verdict is Verdict.NEW:
-            self._heard.append(heard)
-        events = [*self._gap(sender, judged.missing), *self._new_key(sender)]
-        events += self._judge_seen(sender, header.session, header.seen, sequence)
-        events.append(self._message(body, header, sender, sequence, clock, is_late=judged.is_late))
-        return events
-
-    def _message(
-        self,
-        body: bodies.Body,
-        header: bodies.Header,
-        sender: Sender,
-        sequence: int,
-        clock: int,
-        *,
-        is_late: bool,
-    ) -> Event:
-        if isinstance(body, Unknown):
-            text = f"{sender.name} sent something of a kind ({body.kind}) that this version does not know."
-            return self._event(Kind.NOTICE, text, sender=sender, sequence=sequence)
-        assert not isinstance(body, Here)
-        return Event(
-            Kind.MESSAGE,
-            header.clock,
-            body.text,
-            sequence,
-            sender,
-            is_action=isinstance(body, bodies.Action),
+            clock,
             is_backlog=sequence <= self._announced,
-            is_late=is_late,
-            is_own=sender.is_me and header.session == self._session,
-            clock_error=header.clock - clock,
+            is_older=is_older,
+            is_reread=sequence <= self._followed,
+            was_shown=sequence <= self._reread,
         )
-
-    def _gap(self, sender: Sender, missing: int) -> list[Event]:
-        if not missing:
-            return []
-        what = "1 message" if missing == 1 else f"{missing} messages"
-        is_or_are = "is" if missing == 1 else "are"
-        return [self._event(Kind.GAP, f"{what} from {sender.name} {is_or_are} missing.", sender=sender)]
-
-    def _new_key(self, sender: Sender) -> list[Event]:
-        owner = self._people.claim(sender)
-        if owner is None:
-            return []
-        text = (
-            f"{sender.name} speaks with the key {sender.identity.hex()[:8]}, but this name, or one that looks "
-            f"like it, had the key {owner.hex()[:8]} before. Verify who it is before you trust it."
-        )
-        return [self._event(Kind.CHANGED_KEY, text, sender=sender)]
-
-    def _judge_seen(
-        self, sender: Sender, session: bytes, seen: bodies.Seen | None, sequence: int | None
-    ) -> list[Event]:
-        """Compare what a member says to have seen with the chain; each run of a member is told of once."""
-        if seen is None:
-            return []
-        is_future = sequence is not None and seen.sequence >= sequence
-        if not is_future and self._links.get(seen.sequence, seen.head) == seen.head:
-            return []
-        key = (sender.identity, session)
-        if key in self._forked:
-            return []
-        self._forked.add(key)
-        text = (
-            f"{sender.name} has seen another history than you: the server shows different people different "
-            f"things, or {sender.name} does not tell the truth."
-        )
-        return [self._event(Kind.FORK, text, sender=sender)]
-
-    def presence(self, letter_body: Here, identity: bytes, *, is_live: bool) -> list[Event]:
-        """Take in what a member's presence says of its messages; only a live one is known to be of now."""
-        sender = self._people.sender(letter_body.nick, identity)
-        events = self._new_key(sender)
-        if is_live and self.is_caught_up:
-            missing = self._counters.announce(identity, letter_body.session, letter_body.messages)
-            events += self._gap(sender, missing)
-            events += self._judge_seen(sender, letter_body.session, letter_body.seen, None)
+        if events := self._reading.read(letter, place):
+            self.tally.add(letter, clock)
         return events
+
+    def presence(self, here: Here, identity: bytes, *, is_live: bool) -> list[Event]:
+        """Take in what a member's presence says of its messages; only a live one is known to be of now."""
+        return self._reading.presence(here, identity, is_current=is_live and self.is_caught_up)
+
+    def take_heard(self) -> list[Heard]:
+        """Return what was heard since the last call, to be remembered."""
+        return self._reading.take_heard()
+
+    # What is told of the server
 
     def _rewritten(self) -> Event:
         return self._event(
@@ -380,8 +303,12 @@ class Transcript:
     def _expired(self, count: int) -> Event:
         return self._event(Kind.NOTICE, f"{_messages(count, 'older ')} no longer kept by the server.")
 
-    def _event(self, kind: Kind, text: str, *, sender: Sender | None = None, sequence: int | None = None) -> Event:
-        return Event(kind, self._clock(), text, sequence, sender)
+    def _alarm(self, sort: str, kind: Kind, text: str) -> list[Event]:
+        """Tell of something that a server can do again and again."""
+        return self._alarms.tell(sort, self._event(kind, text))
+
+    def _event(self, kind: Kind, text: str) -> Event:
+        return Event(kind, self._clock(), text)
 
 
 def _messages(count: int, what: str = "") -> str:

@@ -94,6 +94,7 @@ class Visit:
         self._work = trio.Event()
         self._presence: bytes | None = None
         self._hold_until = 0.0
+        self._holds = 0  # since something was acknowledged
         self._is_showing = False
         self._is_pulling = False
         self._asked: dict[int, _Question] = {}
@@ -151,8 +152,8 @@ class Visit:
         """Open the envelopes of a page, a long one off the event loop."""
         envelopes = [record.envelope for record in past.records]
         if len(envelopes) <= _OPENED_INLINE:
-            return read_letters(self._own.keys, envelopes)
-        return await trio.to_thread.run_sync(read_letters, self._own.keys, envelopes)
+            return read_letters(self._own.keys, self._joined.log_id, envelopes)
+        return await trio.to_thread.run_sync(read_letters, self._own.keys, self._joined.log_id, envelopes)
 
     # Reading
 
@@ -208,7 +209,7 @@ class Visit:
     async def _take(self, message: ServerMessage) -> None:
         match message:
             case Deliver():
-                letter = read_letter(self._own.keys, message.envelope)
+                letter = read_letter(self._own.keys, self._joined.log_id, message.envelope)
                 await self._show(self._own.transcript.deliver(message.sequence, message.clock, letter))
                 self._acknowledge(letter.digest[: chain.ENVELOPE_ID_BYTES])
                 if not self._own.transcript.is_caught_up:
@@ -222,6 +223,7 @@ class Visit:
 
     def _acknowledge(self, envelope_id: bytes) -> None:
         if self._own.outbox.acknowledge(envelope_id):
+            self._holds = 0
             self._own.acknowledged()
             self._work.set()
 
@@ -231,16 +233,22 @@ class Visit:
         if error.ref:
             self.end(ChannelBrokenError(f"the server refused the history ({error.text})"))
         elif error.retry_after:
-            wait = clamp(error.retry_after, limits.RETRY_SECONDS)
-            if self._hold_until < trio.current_time():
-                text = f"the server takes no message now ({error.text}); trying again in {wait} s"
-                await self._show([Event(Kind.NOTICE, now_ms(), text)])
-            self._hold_until = trio.current_time() + wait
-            outbox.refuse(error.subject)
-            self._work.set()
+            if outbox.refuse(error.subject):
+                await self._hold(error)
         elif (pending := outbox.drop(error.subject)) is not None:
             self._own.acknowledged()
             text = f"the server refused a message of {len(pending.text)} characters ({error.text}); it was not sent"
+            await self._show([Event(Kind.NOTICE, now_ms(), text)])
+
+    async def _hold(self, error: Error) -> None:
+        """Send nothing for as long as the server says, and longer each time until something is acknowledged."""
+        grown = min(limits.RECONNECT_MOST, limits.RECONNECT_FIRST * 2 ** min(self._holds, 10))
+        wait = max(clamp(error.retry_after, limits.RETRY_SECONDS), grown)
+        self._hold_until = trio.current_time() + wait
+        self._holds += 1
+        self._work.set()
+        if self._holds == 1:
+            text = f"the server takes no message now ({error.text}); trying again in {wait:.0f} s"
             await self._show([Event(Kind.NOTICE, now_ms(), text)])
 
     # Writing
@@ -261,7 +269,7 @@ class Visit:
             await self._link.channel.drain()
 
     async def _send_messages(self) -> None:
-        while (envelope := self._own.outbox.take()) is not None:
+        while trio.current_time() >= self._hold_until and (envelope := self._own.outbox.take()) is not None:
             self._link.send(Send(self._handle, envelope))
             await self._link.channel.drain()
             await trio.lowlevel.checkpoint()

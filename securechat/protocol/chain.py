@@ -17,7 +17,6 @@ ENVELOPE_ID_BYTES: Final = 16
 
 _ROOT: Final = labels.LOG_ROOT + b"\0"
 _LINK: Final = labels.LOG_LINK + b"\0"
-_CHECK: Final = labels.CHECK_WORDS + b"\0"
 
 
 def root(address: bytes, log_id: bytes) -> bytes:
@@ -38,8 +37,3 @@ def digest(envelope: bytes) -> bytes:
 def envelope_id(envelope: bytes) -> bytes:
     """Return the 16 bytes by which a server recognises an envelope that was sent before."""
     return digest(envelope)[:ENVELOPE_ID_BYTES]
-
-
-def check_digest(sequence: int, head: bytes) -> bytes:
-    """Return the 32 bytes whose words two members compare to know that they saw the same history."""
-    return hashlib.sha256(_CHECK + sequence.to_bytes(8, "big") + head).digest()

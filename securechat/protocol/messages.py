@@ -214,7 +214,7 @@ class Joined:
         """Read a body of 81 bytes."""
         fields = _unpack(cls._LAYOUT, body, "JOINED")
         ref, handle, member, created, log_id, oldest, newest, head, listed = fields
-        if not 1 <= oldest <= _below_2_53(newest, "JOINED") + 1:
+        if not 1 <= _below_2_53(oldest, "JOINED") <= _below_2_53(newest, "JOINED") + 1:
             raise _malformed("JOINED whose oldest sequence is not in 1..newest + 1")
         created = _flag(created, "JOINED")
         return cls(ref, handle, member, created, log_id, oldest, newest, head, listed)
@@ -297,12 +297,12 @@ class Member:
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Read a handle and one entry or more to the end of the body."""
+        """Read a handle and 1 to 100 entries to the end of the body."""
         entries = _rest(cls._HANDLE, body, "MEMBER", cls._ENTRY.size, limits.FRAME_BYTES)
-        changes = []
+        changes: list[MemberChange] = []
         while entries:
-            if len(entries) < cls._ENTRY.size:
-                raise _malformed("MEMBER with half an entry")
+            if len(entries) < cls._ENTRY.size or len(changes) == limits.MEMBERS_PER_FRAME:
+                raise _malformed("MEMBER with half an entry, or too many")
             change, member, size = cls._ENTRY.unpack_from(entries)
             end = cls._ENTRY.size + size
             if change not in iter(Change) or len(entries) < end or size > limits.PRESENCE_BYTES:

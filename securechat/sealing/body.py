@@ -4,6 +4,7 @@ A body is accepted only if encoding what was decoded gives the same bytes again,
 one body: no other integer widths, no duplicate or trailing fields.
 """
 
+import math
 import unicodedata
 from typing import Annotated, Final
 
@@ -14,7 +15,9 @@ from securechat import limits
 from securechat.errors import Failure, OpenError
 from securechat.sealing.envelope import Context
 
-Number = Annotated[int, Meta(ge=0, lt=2**53)]
+_TOO_LARGE: Final = 2**53  # for numbers in many languages
+
+Number = Annotated[int, Meta(ge=0, lt=_TOO_LARGE)]
 Session = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Nick = Annotated[str, Meta(min_length=1, max_length=limits.NICK_CODE_POINTS)]
@@ -43,7 +46,7 @@ class Header(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """
 
     session: Session
-    counter: Annotated[int, Meta(ge=1, lt=2**53)]
+    counter: Annotated[int, Meta(ge=1, lt=_TOO_LARGE)]
     clock: Number
     nick: Nick
     seen: Seen | None
@@ -152,15 +155,23 @@ def _parse_unknown(context: Context, raw: bytes) -> Unknown:
     return Unknown(kind, header, unseen)
 
 
-def _is_plain(value: object, depth: int = 1) -> bool:
-    """Tell whether a value of a later version is one that every reader takes for the same."""
-    if depth > limits.BODY_DEPTH:
-        return False
+def _is_plain(value: object, level: int = 1) -> bool:
+    """Tell whether a value of a later version is one that readers in every language take for the same.
+
+    Args:
+        value: What was decoded.
+        level: That of an array or map here; what is neither has none.
+    """
     if isinstance(value, list):
-        return all(_is_plain(item, depth + 1) for item in value)
+        return level <= limits.BODY_DEPTH and all(_is_plain(item, level + 1) for item in value)
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item, depth + 1) for key, item in value.items())
-    return value is None or isinstance(value, bool | int | float | str | bytes)
+        is_readable = level <= limits.BODY_DEPTH and all(isinstance(key, str) for key in value)
+        return is_readable and all(_is_plain(item, level + 1) for item in value.values())
+    if isinstance(value, int):
+        return abs(value) < _TOO_LARGE
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return value is None or isinstance(value, str | bytes)
 
 
 def without_seen(body: Spoken | Unknown) -> bytes:

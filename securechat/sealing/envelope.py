@@ -33,6 +33,7 @@ TAG_BYTES: Final = 16
 OVERHEAD: Final = len(VERSION) + SALT_BYTES + COMMITMENT_BYTES + TAG_BYTES
 SIGNED_HEADER_BYTES: Final = PUBLIC_KEY_BYTES + SIGNATURE_BYTES
 _HEADER_BYTES: Final = OVERHEAD - TAG_BYTES
+NO_LOG: Final = bytes(16)  # what presence signs in place of a log: it is sealed before the log is known
 
 
 class Context(IntEnum):
@@ -54,7 +55,9 @@ class Opened(NamedTuple):
     body: bytes
 
 
-def seal(keys: RoomKeys, context: Context, identity: Identity, body: bytes, salt: bytes) -> bytes:
+def seal(
+    keys: RoomKeys, context: Context, identity: Identity, body: bytes, salt: bytes, log_id: bytes = NO_LOG
+) -> bytes:
     """Return the envelope of ``body``, 73 bytes more than its padded content.
 
     Args:
@@ -63,19 +66,26 @@ def seal(keys: RoomKeys, context: Context, identity: Identity, body: bytes, salt
         identity: The sender's.
         body: What is said.
         salt: 24 fresh random bytes.
+        log_id: The log for which a message is meant, 16 bytes.
 
     Security:
         The same salt twice would be the same key and nonce twice: it must come from ``os.urandom``.
     """
-    signature = identity.sign(_signed(context, keys.address, identity.public, salt, body))
+    signature = identity.sign(_signed(keys, context, log_id, identity.public, salt, body))
     padded = padding.pad(identity.public + signature + body)
     key, nonce, commitment = _derive(keys, context, salt)
     header = VERSION + salt + commitment
     return header + ChaCha20Poly1305(key).encrypt(nonce, padded, header + keys.address)
 
 
-def open_envelope(keys: RoomKeys, context: Context, envelope: bytes) -> Opened:
+def open_envelope(keys: RoomKeys, context: Context, envelope: bytes, log_id: bytes = NO_LOG) -> Opened:
     """Return what ``envelope`` holds; nothing is decrypted before the commitment has been compared.
+
+    Args:
+        keys: The room's.
+        context: Message or presence.
+        envelope: As the server handed it out.
+        log_id: The log in which a message was found, 16 bytes.
 
     Raises:
         OpenError: With the first check that failed, in the order of ``Failure``.
@@ -90,7 +100,12 @@ def open_envelope(keys: RoomKeys, context: Context, envelope: bytes) -> Opened:
         padded = ChaCha20Poly1305(key).decrypt(nonce, envelope[_HEADER_BYTES:], header + keys.address)
     except InvalidTag:
         raise OpenError(Failure.TAG) from None
-    return _verified(keys, context, salt, padding.unpad(padded))
+    public, signature, body = _split(padding.unpad(padded))
+    if not identities.is_acceptable(public, keys.address):
+        raise OpenError(Failure.IDENTITY)
+    if not identities.is_signed(public, signature, _signed(keys, context, log_id, public, salt, body)):
+        raise OpenError(Failure.SIGNATURE)
+    return Opened(public, body)
 
 
 def _check_outside(envelope: bytes) -> None:
@@ -101,15 +116,9 @@ def _check_outside(envelope: bytes) -> None:
         raise OpenError(Failure.LENGTH)
 
 
-def _verified(keys: RoomKeys, context: Context, salt: bytes, content: bytes) -> Opened:
-    public = content[:PUBLIC_KEY_BYTES]
-    signature = content[PUBLIC_KEY_BYTES:SIGNED_HEADER_BYTES]
-    body = content[SIGNED_HEADER_BYTES:]
-    if not identities.is_acceptable(public, keys.address):
-        raise OpenError(Failure.IDENTITY)
-    if not identities.is_signed(public, signature, _signed(context, keys.address, public, salt, body)):
-        raise OpenError(Failure.SIGNATURE)
-    return Opened(public, body)
+def _split(content: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return identity, signature and body; what there is too little for is short."""
+    return content[:PUBLIC_KEY_BYTES], content[PUBLIC_KEY_BYTES:SIGNED_HEADER_BYTES], content[SIGNED_HEADER_BYTES:]
 
 
 def _derive(keys: RoomKeys, context: Context, salt: bytes) -> tuple[bytes, bytes, bytes]:
@@ -119,5 +128,5 @@ def _derive(keys: RoomKeys, context: Context, salt: bytes) -> tuple[bytes, bytes
     return derived[:32], derived[32:44], derived[44:]
 
 
-def _signed(context: Context, address: bytes, public: bytes, salt: bytes, body: bytes) -> bytes:
-    return b"".join((labels.SIGNATURE, b"\0", bytes([context]), address, public, salt, body))
+def _signed(keys: RoomKeys, context: Context, log_id: bytes, public: bytes, salt: bytes, body: bytes) -> bytes:
+    return b"".join((labels.SIGNATURE, b"\0", bytes([context]), keys.address, log_id, public, salt, body))

@@ -9,6 +9,7 @@ from securechat.client.conversation import Event, Kind
 from securechat.text import legible_line, one_line
 
 _LAST: Final = datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC)
+_UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"))
 _LAST_MS: Final = int(_LAST.timestamp() * 1000)
 
 
@@ -30,16 +31,32 @@ def to_line(event: Event, *, is_encrypted: bool = True) -> str:
     if event.kind is not Kind.MESSAGE or event.sender is None:
         mark = "!!" if event.is_alarm else "--"
         return f"{when} {mark} {one_line(event.text)}"
-    if abs(event.clock_error) > limits.CLOCK_SKEW_SECONDS * 1000:
-        when += " (clock off)"
+    when += _clock_mark(event.clock_error / 1000)
     if event.is_late:
         when += " (out of order)"
     name = legible_line(event.sender.name)
     return f"{when} * {name} {one_line(event.text)}" if event.is_action else f"{when} {name}: {one_line(event.text)}"
 
 
+def _clock_mark(error: float) -> str:
+    """Say how far the signed clock, which is what is shown, is from when the message was sent, in seconds.
+
+    What was typed without a connection has such a mark, and so has an old message that somebody sends again.
+    """
+    if abs(error) <= limits.CLOCK_SKEW_SECONDS:
+        return ""
+    size, unit = next((s, u) for s, u in _UNITS if abs(error) >= s)
+    count = round(abs(error) / size)
+    span = f"{count} {unit}{'s' if count > 1 else ''}"
+    return f" (written {span} before it was sent)" if error < 0 else f" (dated {span} ahead)"
+
+
 def to_json(event: Event, *, is_encrypted: bool = True) -> str:
-    """Return one JSON object on one line; ``nick`` and ``text`` are as signed, escaped to ASCII."""
+    """Return one JSON object on one line; ``nick`` and ``text`` are as signed, escaped to ASCII.
+
+    Of a message, ``late`` tells that it is out of order, and ``clock_error`` how many ms its signed clock
+    (``time``) is from when it was sent.
+    """
     moment = _moment(event.time).isoformat(timespec="milliseconds")
     fields: dict[str, object] = {"event": event.kind.value, "time": moment.replace("+00:00", "Z")}
     if event.sequence is not None:
@@ -52,6 +69,8 @@ def to_json(event: Event, *, is_encrypted: bool = True) -> str:
     if event.kind is Kind.MESSAGE:
         fields["text"] = event.text
         fields["action"] = event.is_action
+        fields["late"] = event.is_late
+        fields["clock_error"] = event.clock_error
     else:
         fields["detail"] = one_line(event.text)
     if not is_encrypted:

@@ -6,8 +6,6 @@ from securechat.client.conversation import Conversation
 from securechat.client.session import RoomConversation
 from securechat.client.tally import Tally
 from securechat.errors import InputError
-from securechat.protocol import chain
-from securechat.sealing import words
 from securechat.sealing.identity import verify_words
 from securechat.ui.commands import Command, Commands, Show
 from securechat.ui.qr import qr_rows
@@ -90,8 +88,7 @@ class RoomCommands(Commands):
         transcript = self._room_conversation.transcript
         if not transcript.follows:
             raise InputError("The history is not loaded yet.", "Try again in a moment.")
-        digest = chain.check_digest(transcript.newest, transcript.head)
-        compared = words.to_words(digest, words.CHECK_WORDS)
+        compared = self._room_conversation.keys.check_words(transcript.newest, transcript.head)
         self._tell(f"After message {transcript.newest}: {compared}. Who sees the same has seen the same history.")
 
     async def _server_view(self, _: str) -> None:

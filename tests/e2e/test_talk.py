@@ -49,6 +49,7 @@ def test_json_has_the_documented_fields(member: Home, server: ServerProgram) -> 
     for event in (stored, shown):
         moment = event.pop("time")
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment)
+        assert abs(event.pop("clock_error")) < 60_000
         assert event == {
             "event": "message",
             "sequence": 1,
@@ -57,6 +58,7 @@ def test_json_has_the_documented_fields(member: Home, server: ServerProgram) -> 
             "verified": True,
             "text": "hi\nthere",
             "action": False,
+            "late": False,
         }
 
 

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,29 @@ from typing import Any
 import pytest
 import trio
 
+from securechat import limits
+from securechat.client import session
 from securechat.client.conversation import ALARMS, Kind
-from securechat.protocol.messages import Change, Deliver, History, Join, Joined, Member, MemberChange, Past, Record
+from securechat.client.profile import Profile
+from securechat.protocol import chain
+from securechat.protocol.messages import (
+    Change,
+    Code,
+    Deliver,
+    Error,
+    Goodbye,
+    History,
+    Join,
+    Joined,
+    Member,
+    MemberChange,
+    Past,
+    Pong,
+    Reason,
+    Record,
+)
 from securechat.sealing.keys import RoomSecret
+from securechat.ui.render import to_line
 from tests.support.lying import HANDLE, Guest, LyingServer, open_lying_server
 from tests.support.members import Listener, open_member, room_keys
 
@@ -176,7 +197,9 @@ async def test_ord_4_a_message_of_another_room_does_not_open(tmp_path: Path, ser
         from securechat.sealing.keys import RoomKeys
 
         body = encode(Text(bytes(16), 1, 0, "alice", Seen(0, bytes(32)), "from elsewhere"))
-        stray = seal(RoomKeys(other), Context.MESSAGE, room.alice.conversation.identity, body, os.urandom(24))
+        stray = seal(
+            RoomKeys(other), Context.MESSAGE, room.alice.conversation.identity, body, os.urandom(24), server.view.log_id
+        )
         room.guest_b.deliver(stray)
         await room.bob.is_told(Kind.NOTICE, "does not open (commitment)")
         assert shows_only_what_was_said(room.bob)
@@ -434,3 +457,159 @@ async def test_rel_9_an_acknowledgement_for_something_else_acknowledges_nothing(
         server.say_goodbye()
         await alice.hears("one")
         await alice.settles()
+
+
+# A server that wants to keep a client busy, or to flood its person's screen
+
+
+def asked_of(server: LyingServer) -> list[History]:
+    """Note every HISTORY that is asked for."""
+    asked: list[History] = []
+    honest = server.past
+
+    def past(guest: Guest, history: History) -> Past:
+        asked.append(history)
+        return honest(guest, history)
+
+    server.past = past  # type: ignore[method-assign]
+    return asked
+
+
+async def test_rel_13_a_page_that_never_reaches_the_end_is_not_asked_for_again(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say("one", "two", "three", "four")
+        await alice.hears("one", "two", "three", "four")
+
+    def past(guest: Guest, history: History) -> Past:
+        records = tuple(Record(0, envelope) for envelope in server.view.envelopes[:3])
+        return Past(history.ref, HANDLE, 1, 4, 1, server.view.head(0), records)
+
+    honest, server.past = server.past, past  # type: ignore[method-assign]
+    asked = asked_of(server)
+    async with open_member(tmp_path, server.port, server.pin, "bob") as bob:
+        await bob.is_told(Kind.GAP, "1 message is missing: the server announced them and does not hand them out")
+        await bob.hears("one", "two", "three")
+        server.past = honest  # type: ignore[method-assign]
+        bob.say("five")
+        await bob.hears("five")
+        await bob.settles()
+        assert [(history.sequence, history.most) for history in asked] == [(1, 1000), (4, 1000)]
+        assert len(bob.of(Kind.ROLLBACK)) == len(bob.of(Kind.GAP)) == 1
+        assert shows_only_what_was_said(bob)
+
+
+async def test_rel_13_sequences_from_nowhere_cost_one_question_each_and_few_lines(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        guest = await server.until_joined(1)
+        asked: list[History] = []
+
+        def past(guest: Guest, history: History) -> Any:
+            asked.append(history)
+            empty = Past(history.ref, HANDLE, 1, history.sequence, history.sequence, bytes(32), ())
+            far = Deliver(HANDLE, history.sequence + 2_000_000, 0, b"junk")
+            if len(asked) < 50:
+                guest.tell_raw(empty.encode() + far.encode())
+            return Pong(bytes(8))
+
+        server.past = past  # type: ignore[method-assign]
+        guest.tell(Deliver(HANDLE, 1_000_000, 0, b"junk"))
+        with trio.fail_after(10):
+            while len(asked) < 50:
+                await trio.lowlevel.checkpoint()
+        told = alice.take_rest()
+        assert len([event for event in told if event.kind is Kind.GAP]) == limits.ALARMS_AT_ONCE
+        assert (
+            len(told) == limits.ALARMS_AT_ONCE + 2
+        )  # that the first page was no continuation, and that there may be more
+
+
+async def test_a_member_who_comes_and_goes_in_every_frame_fills_no_screen(tmp_path: Path, server: LyingServer) -> None:
+    async with two_members(tmp_path, server) as room:
+        sealed = room.guest_a.presence
+        left, joined = MemberChange(Change.LEFT, 1, b""), MemberChange(Change.JOINED, 1, sealed)
+        room.guest_b.tell(Member(HANDLE, (left, joined) * 50))
+        room.alice.say("one")
+        await room.bob.hears("one")
+        assert len(room.bob.of(Kind.LEFT)) <= 1
+        assert len(room.bob.of(Kind.JOINED)) <= 1
+
+
+async def test_refusals_of_what_was_not_sent_hold_nothing_up(tmp_path: Path, server: LyingServer) -> None:
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        guest = await server.until_joined(1)
+        for number in range(50):
+            guest.tell(Error(Code.STORAGE, 0, 3600, number.to_bytes(16, "big"), "the disk is full"))
+        alice.say("one")
+        await alice.hears("one")
+        assert alice.of(Kind.NOTICE) == []
+
+
+async def test_a_server_that_refuses_again_and_again_is_sent_to_less_and_less_and_told_of_once(
+    tmp_path: Path, server: LyingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RETRY_SECONDS", (0, 0))
+    monkeypatch.setattr(limits, "RECONNECT_FIRST", 0.02)
+    honest, came = server.take, list[float]()
+
+    def take(guest: Guest, envelope: bytes) -> None:
+        came.append(trio.current_time())
+        if len(came) < 5:
+            guest.tell(Error(Code.STORAGE, 0, 1, chain.envelope_id(envelope), "the disk is full"))
+        else:
+            honest(guest, envelope)
+
+    server.take = take  # type: ignore[method-assign]
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        alice.say("one")
+        await alice.hears("one")
+        assert len(alice.of(Kind.NOTICE)) == 1
+        assert all(later - earlier >= 0.02 * 2**n for n, (earlier, later) in enumerate(pairwise(came)))
+
+
+async def test_err_1_a_server_that_ends_every_visit_is_visited_less_and_less(
+    tmp_path: Path, server: LyingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    pause_of = session._next_pause
+
+    def next_pause(pause: float, lost: Exception) -> float:
+        pauses.append(pause_of(pause, lost))
+        return pauses[-1]
+
+    monkeypatch.setattr(session, "_next_pause", next_pause)
+    monkeypatch.setattr(limits, "RECONNECT_FIRST", 0.001)
+    async with open_member(tmp_path, server.port, server.pin, "alice") as alice:
+        for number in range(1, 9):
+            (await server.until_joined(number)).tell(Goodbye(Reason.TIMEOUT, 0, "go \x1b[2J away"))
+        await alice.is_told(Kind.NOTICE, "connection lost")
+        assert all(later > earlier for earlier, later in pairwise(pauses[:7]))
+        told = [to_line(event) for event in alice.take_rest()]
+        assert any("heard nothing for too long (go  away)" in line for line in told)
+        assert not any("\x1b" in line for line in told)
+
+
+# What reads without remembering
+
+
+async def test_who_reads_without_remembering_knows_what_was_remembered_and_changes_nothing(
+    tmp_path: Path, server: LyingServer
+) -> None:
+    async with two_members(tmp_path, server) as room:
+        room.alice.say("one", "two")
+        await room.bob.hears("one", "two")
+    server.view.envelopes += server.view.envelopes[:1]
+    server.view.first = 2  # as if retention had taken the first, which comes again
+    async with open_member(tmp_path, server.port, server.pin, "bob", remembers=False) as bob:
+        guest = await server.until_joined(3)
+        guest.deliver(os.urandom(329))
+        await bob.is_told(Kind.NOTICE, "does not open")
+        assert bob.texts == ["two"]
+    with closing(Profile(tmp_path / "bob").open_state()) as state:
+        assert len(state.heard(room_keys().address)) == 2
+        position = state.position(room_keys().address)
+        assert position is not None
+        assert position.sequence == 2

@@ -22,6 +22,7 @@ ALICE = Identity(b"a" * 32)
 
 salts = st.binary(min_size=24, max_size=24)
 contexts = st.sampled_from(Context)
+log_ids = st.binary(min_size=16, max_size=16)
 numbers = st.integers(0, 2**53 - 1)
 counters = st.integers(1, 2**53 - 1)
 sessions = st.binary(min_size=16, max_size=16)
@@ -36,10 +37,10 @@ messages = st.one_of(
 presences = st.builds(Here, sessions, counters, numbers, nicks, st.one_of(st.none(), seens), numbers, st.booleans())
 
 
-@given(st.binary(max_size=3000), salts, contexts)
-def test_env_1_what_was_sealed_opens(said: bytes, salt: bytes, context: Context) -> None:
-    sealed = envelope.seal(ROOM, context, ALICE, said, salt)
-    assert envelope.open_envelope(ROOM, context, sealed) == (ALICE.public, said)
+@given(st.binary(max_size=3000), salts, contexts, log_ids)
+def test_env_1_what_was_sealed_opens(said: bytes, salt: bytes, context: Context, log_id: bytes) -> None:
+    sealed = envelope.seal(ROOM, context, ALICE, said, salt, log_id)
+    assert envelope.open_envelope(ROOM, context, sealed, log_id) == (ALICE.public, said)
 
 
 @given(st.binary(max_size=600), salts, contexts, st.data())
@@ -51,13 +52,19 @@ def test_env_2_any_flipped_bit_fails_to_open(said: bytes, salt: bytes, context: 
 
 
 @given(st.binary(max_size=300), salts, contexts)
-def test_env_3_an_envelope_opens_in_its_own_room_and_context_only(said: bytes, salt: bytes, context: Context) -> None:
-    sealed = envelope.seal(ROOM, context, ALICE, said, salt)
+def test_env_3_an_envelope_opens_in_its_own_room_context_and_log_only(
+    said: bytes, salt: bytes, context: Context
+) -> None:
+    sealed = envelope.seal(ROOM, context, ALICE, said, salt, b"the one log.....")
     other_context = Context.PRESENCE if context is Context.MESSAGE else Context.MESSAGE
     for keys, wrong in ((OTHER, context), (ROOM, other_context)):
         with pytest.raises(OpenError) as caught:
-            envelope.open_envelope(keys, wrong, sealed)
+            envelope.open_envelope(keys, wrong, sealed, b"the one log.....")
         assert caught.value.failure is Failure.COMMITMENT
+    for log_id in (envelope.NO_LOG, b"another log....."):
+        with pytest.raises(OpenError) as caught:
+            envelope.open_envelope(ROOM, context, sealed, log_id)
+        assert caught.value.failure is Failure.SIGNATURE
 
 
 @given(st.binary(max_size=400))
@@ -126,7 +133,7 @@ _HEADER = [b"s" * 16, 1, 1, "nick", [1, b"h" * 32]]
     st.integers(3, 127),
     st.recursive(
         st.one_of(
-            st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.text(max_size=9), st.binary(max_size=9)
+            st.none(), st.booleans(), st.integers(1 - 2**53, 2**53 - 1), st.text(max_size=9), st.binary(max_size=9)
         ),
         lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
         max_leaves=8,

@@ -18,7 +18,7 @@ from securechat.client.transcript import Backlog, Transcript, Wanted
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Joined, Past, Record
 from securechat.sealing.body import Action, Here, Seen, Text, encode
-from securechat.sealing.envelope import SALT_BYTES, Context, seal
+from securechat.sealing.envelope import NO_LOG, SALT_BYTES, Context, seal
 from securechat.sealing.identity import Identity
 from securechat.sealing.keys import RoomKeys, RoomSecret
 
@@ -46,12 +46,14 @@ class Member:
     identity: Identity
     session: bytes
     keys: RoomKeys = KEYS
+    log_id: bytes = LOG_ID
     counter: int = 0
     presences: int = 0
 
     def seal_raw(self, raw: bytes, context: Context = Context.MESSAGE) -> bytes:
         """Return the envelope of any body."""
-        return seal(self.keys, context, self.identity, raw, salt())
+        log_id = self.log_id if context is Context.MESSAGE else NO_LOG
+        return seal(self.keys, context, self.identity, raw, salt(), log_id)
 
     def write(
         self, text: str, seen: Seen, *, counter: int | None = None, clock: int = CLOCK, is_action: bool = False
@@ -120,6 +122,7 @@ class Log:
 
     def say(self, who: Member, text: str, *, counter: int | None = None) -> int:
         """Let a member who has seen all say something."""
+        who.log_id = self.log_id
         return self.append(who.write(text, self.seen(), counter=counter))
 
     def fill(self, who: Member, count: int, what: str = "line") -> None:
@@ -144,9 +147,9 @@ class Log:
         return Past(1, 1, self.oldest, self.newest, first, self.head(first - 1), records)
 
 
-def letters_of(past: Past) -> list[Letter]:
+def letters_of(past: Past, log_id: bytes = LOG_ID) -> list[Letter]:
     """Open the envelopes of a page."""
-    return read_letters(KEYS, [record.envelope for record in past.records])
+    return read_letters(KEYS, log_id, [record.envelope for record in past.records])
 
 
 @dataclass
@@ -177,18 +180,19 @@ class Reader:
 
     def take(self, past: Past) -> list[Event]:
         """Take in a page."""
-        return self.transcript.page(past, letters_of(past))
+        return self.transcript.page(past, letters_of(past, self.transcript.log_id))
 
     def deliver(self, log: Log, sequence: int) -> list[Event]:
         """Take in a live message."""
-        return self.transcript.deliver(sequence, CLOCK, read_letter(KEYS, log.envelopes[sequence - 1]))
+        letter = read_letter(KEYS, self.transcript.log_id, log.envelopes[sequence - 1])
+        return self.transcript.deliver(sequence, CLOCK, letter)
 
     def older(self, log: Log, count: int) -> list[Event]:
         """Ask for older messages and take them in."""
         wanted = self.transcript.wanted_older(count)
         assert wanted is not None
         past = log.answer(wanted)
-        return self.transcript.older(past, letters_of(past))
+        return self.transcript.older(past, letters_of(past, self.transcript.log_id))
 
     def save(self) -> None:
         """Remember what was heard, as a visit does."""

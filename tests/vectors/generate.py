@@ -31,6 +31,7 @@ from securechat.transport import pins
 HERE: Final = Path(__file__).parent
 MESSAGE: Final = 1
 PRESENCE: Final = 2
+PRIME: Final = 2**255 - 19
 ORDER: Final = 2**252 + 27742317777372353535851937790883648493  # of the group, RFC 8032, section 5.1
 
 Vector = dict[str, Any]
@@ -53,6 +54,8 @@ ALICE: Final = Writer("alice")
 BOB: Final = Writer("bob")
 ROOM: Final = RoomKeys(RoomSecret(some("room secret", 32)))
 OTHER_ROOM: Final = RoomKeys(RoomSecret(some("other room secret", 32)))
+LOG_ID: Final = some("log id", 16)
+NO_LOG: Final = bytes(16)
 
 
 # Names
@@ -74,6 +77,8 @@ def name_vectors() -> Iterable[Vector]:
         ("a dotted capital i", "\u0130stanbul"),
         ("final sigma", "\u039f\u03a3 \u03bf\u03c2"),
         ("iota below needs a second round", "\u0390\u0345\u0301"),
+        ("what is dropped parts what then composes", "e\u200b\u0301"),
+        ("a space that once was one", "tea\u180ehouse"),
         ("another script", "\u8336\u9986"),
         ("an emoji with its joiners", "\U0001f468\u200d\U0001f469\u200d\U0001f467"),
         ("the longest", "\u00e9" * 64),
@@ -111,7 +116,12 @@ def name_vectors() -> Iterable[Vector]:
         ("the longest", "\U0001f600" * 32),
         ("a space", "al ice"),
         ("an invisible character", "al\u200bice"),
+        ("a default-ignorable letter", "al\u3164ice"),
+        ("a variation selector", "alice\ufe0f"),
         ("a control", "al\x1bice"),
+        ("half a surrogate pair", "al\ud800ice"),
+        ("private use", "al\ue000ice"),
+        ("unassigned", "al\u0378ice"),
         ("too long by a character", "a" * 33),
         ("empty", ""),
     )
@@ -139,7 +149,7 @@ def key_vectors() -> Iterable[Vector]:
         ("tea house", "Correct horse battery staple"),
         ("\u8336\u9986", "p\u00e4sswort mit umlaut"),
     ):
-        secret = room_keys.derive_secret(name, passphrase)
+        secret, head = room_keys.derive_secret(name, passphrase), some("head", 32)
         keys = RoomKeys(secret)
         yield {
             "name": f"{name} / {passphrase}",
@@ -151,6 +161,7 @@ def key_vectors() -> Iterable[Vector]:
             "message_key": keys.message_key.hex(),
             "presence_key": keys.presence_key.hex(),
             "room_words": keys.words,
+            "check": {"sequence": 41, "hash": head.hex(), "words": keys.check_words(41, head)},
         }
 
 
@@ -158,8 +169,12 @@ def word_vectors() -> Iterable[Vector]:
     """Yield 32 bytes and their words, and the words by which members verify each other."""
     for what, number in (("zero", bytes(32)), ("the largest", b"\xff" * 32), ("any", some("words", 32))):
         yield {"name": what, "bytes": number.hex(), "words": words.to_words(number, 8)}
-    alice, bob = (writer.public for writer in (ALICE, BOB))
-    for what, one, other in (("two identities", alice, bob), ("the other way round", bob, alice)):
+    alice, bob, carol = (writer.public for writer in (ALICE, BOB, Writer("carol")))
+    for what, one, other in (
+        ("two identities", alice, bob),
+        ("the other way round", bob, alice),
+        ("another order as little-endian integers", alice, carol),
+    ):
         verify = identities.verify_words(one, other)
         yield {"name": what, "identities": [one.hex(), other.hex()], "verify_words": verify}
 
@@ -204,8 +219,9 @@ def packed(value: Any) -> bytes:
 def content_of(body: bytes, salt: bytes, **changes: Any) -> bytes:
     """Return signed content; ``changes`` tell what is wrong with it."""
     writer, room, context = changes.get("writer", ALICE), changes.get("room", ROOM), changes.get("context", MESSAGE)
-    signed = b"securechat v1 message\0" + bytes([context]) + room.address + writer.public + salt + body
-    signature: bytes = writer.key.sign(signed)
+    log_id = changes.get("log_id", LOG_ID if context == MESSAGE else NO_LOG)
+    signed = b"securechat v1 message\0" + bytes([context]) + room.address + log_id + writer.public + salt + body
+    signature: bytes = changes.get("sign", writer.key.sign)(signed)
     return bytes(changes.get("public", writer.public)) + signature + bytes(changes.get("said", body))
 
 
@@ -237,6 +253,24 @@ def unreduced(content: bytes) -> bytes:
     return content[:64] + s.to_bytes(32, "little") + content[96:]
 
 
+def scalar(seed: bytes) -> int:
+    """Return the private scalar of a seed, RFC 8032, section 5.1.5."""
+    low = int.from_bytes(hashlib.sha512(seed).digest()[:32], "little")
+    return (low & ((1 << 254) - 8)) | 1 << 254
+
+
+def sign_with_order_2(signed: bytes) -> bytes:
+    """Return a signature by alice whose R has a part of order 2: it verifies with the cofactor, and only then.
+
+    The point of order 2 is (0, -1); adding it to (x, y) gives (-x, -y).
+    """
+    nonce = int.from_bytes(Writer("nonce").public, "little")
+    sign, y = nonce >> 255, nonce & ((1 << 255) - 1)
+    point = (PRIME - y | (1 - sign) << 255).to_bytes(32, "little")
+    k = int.from_bytes(hashlib.sha512(point + ALICE.public + signed).digest(), "little")
+    return point + ((scalar(some("nonce", 32)) + k * scalar(some("alice", 32))) % ORDER).to_bytes(32, "little")
+
+
 def good_envelopes() -> Iterable[Vector]:
     """Yield envelopes that open."""
     long_body = packed(body_of(text="x" * 700))
@@ -246,6 +280,7 @@ def good_envelopes() -> Iterable[Vector]:
     over = packed(body_of(text="y" * (41 + spare)))
     for what, context, body, size in (
         ("a message", MESSAGE, packed(body_of()), 256),
+        ("a message of an identity with the highest bit", MESSAGE, packed(body_of(nick="dave")), 256),
         ("a presence", PRESENCE, packed(here_of()), 256),
         ("a longer message", MESSAGE, long_body, 1024),
         ("content of one byte less than the padded size", MESSAGE, exact, 256),
@@ -253,14 +288,16 @@ def good_envelopes() -> Iterable[Vector]:
         ("the longest message", MESSAGE, longest, 32768),
     ):
         salt = some(what, 24)
-        envelope = sealed(padded_to(content_of(body, salt, context=context), size), salt, context)
+        name = "dave" if "highest bit" in what else "alice"
+        writer = Writer(name)
+        envelope = sealed(padded_to(content_of(body, salt, context=context, writer=writer), size), salt, context)
         yield {
             "name": what,
             "context": context,
-            "seed": some("alice", 32).hex(),
+            "seed": some(name, 32).hex(),
             "salt": salt.hex(),
             "envelope": envelope.hex(),
-            "identity": ALICE.public.hex(),
+            "identity": writer.public.hex(),
             "body": body.hex(),
         }
 
@@ -301,7 +338,9 @@ def bad_envelopes() -> Iterable[tuple[str, str, bytes]]:
         ("the neutral point as identity", (1).to_bytes(32, "little")),
         ("an identity of order 8", bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")),
         ("another of order 8", bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")),
-        ("an identity that is not canonical", (2**255 - 19 + 3).to_bytes(32, "little")),
+        ("the neutral point with the highest bit", (1 << 255 | 1).to_bytes(32, "little")),
+        ("an identity that is not canonical", (PRIME + 3).to_bytes(32, "little")),
+        ("another that is not, with the highest bit", (1 << 255 | PRIME + 3).to_bytes(32, "little")),
         ("the room's address as identity", ROOM.address),
     ):
         wrong = content_of(body, salt, public=public) if public else b""
@@ -311,33 +350,57 @@ def bad_envelopes() -> Iterable[tuple[str, str, bytes]]:
         ("another identity", content_of(body, salt, public=BOB.public)),
         ("another bit of the signature", flipped(content, 40)),
         ("a signature whose S is not reduced", unreduced(content)),
+        ("a signature that verifies with the cofactor alone", content_of(body, salt, sign=sign_with_order_2)),
         ("another body", content_of(body, salt, said=packed(body_of(text="Is nobody here?")))),
         ("signed as a presence", content_of(body, salt, context=PRESENCE)),
         ("signed for another room", content_of(body, salt, room=OTHER_ROOM)),
+        ("signed for another log", content_of(body, salt, log_id=some("another log id", 16))),
+        ("signed for no log", content_of(body, salt, log_id=NO_LOG)),
         ("signed under another salt", content_of(body, some("another salt", 24))),
         ("half a signature", content[:64]),
     ):
         yield what, "signature", sealed(padded_to(wrong, 256), salt)
 
 
+def bad_presences() -> Iterable[tuple[str, str, bytes]]:
+    """Yield the same of presence."""
+    body, salt = packed(here_of()), some("salt of a presence", 24)
+    content = content_of(body, salt, context=PRESENCE, log_id=LOG_ID)
+    yield "a presence signed for a log", "signature", sealed(padded_to(content, 256), salt, PRESENCE)
+
+
 def envelope_vectors() -> Vector:
     """Return envelopes that open in ROOM and such that do not."""
     bad = [
-        {"name": name, "context": MESSAGE, "envelope": envelope.hex(), "failure": failure}
-        for name, failure, envelope in bad_envelopes()
+        {"name": name, "context": context, "envelope": envelope.hex(), "failure": failure}
+        for context, vectors in ((MESSAGE, bad_envelopes()), (PRESENCE, bad_presences()))
+        for name, failure, envelope in vectors
     ]
-    return {"room_secret": some("room secret", 32).hex(), "vectors": [*good_envelopes(), *bad]}
+    keys = {"room_secret": some("room secret", 32).hex(), "log_id": LOG_ID.hex()}
+    return {**keys, "vectors": [*good_envelopes(), *bad]}
 
 
 # Bodies
 
 
-def nested(levels: int) -> list[Any]:
-    """Return arrays inside each other."""
-    value: list[Any] = []
-    for _ in range(levels - 1):
-        value = [value]
+def nested(levels: int, innermost: Any = None) -> Any:
+    """Return arrays inside each other, ``innermost`` in the last of them."""
+    for _ in range(levels):
+        innermost = [innermost]
+    return innermost
+
+
+def mapped(levels: int) -> Any:
+    """Return maps inside each other, with nil in the last of them."""
+    value: Any = None
+    for _ in range(levels):
+        value = {"a": value}
     return value
+
+
+def later(*fields: Any, **changes: Any) -> bytes:
+    """Return a message of a kind of a later version."""
+    return packed([*body_of(**{"kind": 3} | changes)[:6], *fields])
 
 
 def good_bodies() -> Iterable[tuple[str, int, list[Any]]]:
@@ -357,7 +420,14 @@ def good_bodies() -> Iterable[tuple[str, int, list[Any]]]:
     yield "presence of a reader that has seen", PRESENCE, here_of(seen=[41, some("head", 32)], reader=True, messages=0)
     yield "a kind of a later version", MESSAGE, body_of(kind=3)
     yield "a kind with a map and a float", MESSAGE, [*body_of(kind=127), {"a": [1.5, None, True, b"x"]}]
-    yield "a kind with 32 levels", MESSAGE, [*body_of(kind=127), nested(31)]
+    yield "a kind with a map in no order", MESSAGE, [*body_of(kind=127), {"b": 1, "a": 2}]
+    yield "a kind with the largest numbers", MESSAGE, [*body_of(kind=127), 2**53 - 1, 1 - 2**53]
+    yield "a kind with 32 levels of arrays", MESSAGE, [*body_of(kind=127), nested(31)]
+    yield "a kind with 32 levels of arrays, the last empty", MESSAGE, [*body_of(kind=127), nested(30, [])]
+    yield "a kind with 32 levels of maps", MESSAGE, [*body_of(kind=127), mapped(31)]
+    yield "a NUL, which a writer is asked not to write", MESSAGE, body_of(text="a\0b")
+    yield "controls, which are not shown", MESSAGE, body_of(text="\x1b[31m\u202e", kind=2)
+    yield "a nickname that nobody can type", MESSAGE, body_of(nick="\x1b \u200b\0\u0378")
     yield "a presence of a later version", PRESENCE, here_of(kind=129)
     yield "the last kind", PRESENCE, here_of(kind=255)[:6]
 
@@ -394,6 +464,10 @@ def bad_bodies() -> Iterable[tuple[str, int, bytes]]:
     yield "session of 15 bytes", MESSAGE, packed(body_of(session=bytes(15)))
     yield "counter 0", MESSAGE, packed(body_of(counter=0))
     yield "counter 2^53", MESSAGE, packed(body_of(counter=2**53))
+    yield "a clock of 2^53", MESSAGE, packed(body_of(clock=2**53))
+    yield "seen of 2^53", MESSAGE, packed(body_of(seen=[2**53, seen]))
+    yield "a presence of 2^53 messages", PRESENCE, packed(here_of(messages=2**53))
+    yield "a presence of -1 messages", PRESENCE, packed(here_of(messages=-1))
     yield "counter as a float", MESSAGE, packed(body_of(counter=7.0))
     yield "a clock before 1970", MESSAGE, packed(body_of(clock=-1))
     yield "no nickname", MESSAGE, packed(body_of(nick=""))
@@ -404,13 +478,23 @@ def bad_bodies() -> Iterable[tuple[str, int, bytes]]:
     yield "seen with a hash of 31 bytes", MESSAGE, packed(body_of(seen=[41, seen[:31]]))
     yield "seen with a third field", MESSAGE, packed(body_of(seen=[41, seen, 1]))
     yield "no text", MESSAGE, packed(body_of(text=""))
+    yield "an action without a text", MESSAGE, packed(body_of(kind=2, text=""))
+    yield "an action of 32,001 bytes", MESSAGE, packed(body_of(kind=2, text="x" * 32_001))
     yield "a text of 32,001 bytes", MESSAGE, packed(body_of(text="x" * 32_001))
     yield "reader as a number", PRESENCE, packed(here_of(reader=1))
     yield "a later kind with a header that is wrong", MESSAGE, packed(body_of(kind=3, counter=0))
     yield "a later kind whose nickname is not in NFC", MESSAGE, packed(body_of(kind=3, nick="Zoe\u0308"))
     yield "a later kind that has seen nil", MESSAGE, packed(body_of(kind=3, seen=None))
     yield "a later kind with a key twice", MESSAGE, packed([*body_of(kind=3), {}])[:-1] + b"\x82\xa1a\x01\xa1a\x02"
-    yield "a later kind with 33 levels", MESSAGE, packed([*body_of(kind=3), nested(32)])
+    yield "a later kind with 33 levels of arrays", MESSAGE, later(nested(32))
+    yield "a later kind with 33 levels of arrays, the last empty", MESSAGE, later(nested(31, []))
+    yield "a later kind with 33 levels of maps", MESSAGE, later(mapped(32))
+    yield "a later kind with 2^53", MESSAGE, later(2**53)
+    yield "a later kind with -2^53", MESSAGE, later(-(2**53))
+    yield "a later kind with 2^53 far inside", MESSAGE, later([{"a": 2**53}])
+    yield "a later kind with NaN", MESSAGE, later(float("nan"))
+    yield "a later kind that announces more than there is", MESSAGE, later(0)[:-1] + b"\xdd\xff\xff\xff\xff"
+    yield "a later kind whose counter is a float", MESSAGE, later(counter=7.0)
     yield "a later kind with a key that is no string", MESSAGE, packed([*body_of(kind=3), {1: 2}])
     yield "a later kind with an extension", MESSAGE, packed([*body_of(kind=3), 0])[:-1] + b"\xd4\x01\x00"
     yield "a later kind with a timestamp", MESSAGE, packed([*body_of(kind=3), 0])[:-1] + b"\xd6\xff\0\0\0\1"
@@ -436,7 +520,9 @@ def plain(value: Any) -> Any:
 def body_vectors() -> Iterable[Vector]:
     """Yield bodies that are accepted and such that are refused."""
     for name, context, fields in good_bodies():
-        yield {"name": name, "context": context, "body": packed(fields).hex(), "fields": plain(fields)}
+        vector = {"name": name, "context": context, "body": packed(fields).hex(), "fields": plain(fields)}
+        unseen = packed([*fields[:5], None, *fields[6:]])
+        yield vector | ({"digest": hashlib.sha256(unseen).hexdigest()} if context == MESSAGE else {})
     for name, context, body in bad_bodies():
         yield {"name": name, "context": context, "body": body.hex(), "failure": "body"}
 
@@ -448,7 +534,7 @@ def proof_vectors() -> Iterable[Vector]:
     """Yield join proofs."""
     challenge, spki = some("challenge", 32), some("server key", 32)
     good = ROOM.sign_join(b"securechat v1 join\0" + challenge + spki + ROOM.address)
-    neutral = (1).to_bytes(32, "little")
+    neutral, high = (1).to_bytes(32, "little"), (1 << 255 | 1).to_bytes(32, "little")
     for name, address, seen, server, given, is_valid in (
         ("a proof", ROOM.address, challenge, spki, good, True),
         ("another challenge", ROOM.address, some("other", 32), spki, good, False),
@@ -458,6 +544,7 @@ def proof_vectors() -> Iterable[Vector]:
         ("an S that is not reduced", ROOM.address, challenge, spki, unreduced(bytes(32) + good)[32:], False),
         ("an address that is no point", (2).to_bytes(32, "little"), challenge, spki, good, False),
         ("an address of small order, under which this verifies", neutral, challenge, spki, neutral + bytes(32), False),
+        ("the same with the highest bit", high, challenge, spki, high + bytes(32), False),
         ("an address that is not canonical", (2**255 - 18).to_bytes(32, "little"), challenge, spki, good, False),
     ):
         signed = proof.signed_bytes(seen, server, address)
@@ -474,8 +561,7 @@ def proof_vectors() -> Iterable[Vector]:
 
 def chain_vectors() -> Vector:
     """Return a log of three messages with its hashes."""
-    log_id = some("log id", 16)
-    head = chain.root(ROOM.address, log_id)
+    head = chain.root(ROOM.address, LOG_ID)
     vectors: list[Vector] = []
     for sequence in (1, 2, 3):
         envelope = some(f"envelope {sequence}", 329)
@@ -486,11 +572,16 @@ def chain_vectors() -> Vector:
                 "envelope": envelope.hex(),
                 "envelope_id": hashlib.sha256(envelope).digest()[:16].hex(),
                 "hash": head.hex(),
-                "check_words": words.to_words(chain.check_digest(sequence, head), 8),
+                "check_words": ROOM.check_words(sequence, head),
             }
         )
-    root = chain.root(ROOM.address, log_id).hex()
-    return {"address": ROOM.address.hex(), "log_id": log_id.hex(), "root": root, "vectors": vectors}
+    return {
+        "room_secret": some("room secret", 32).hex(),
+        "address": ROOM.address.hex(),
+        "log_id": LOG_ID.hex(),
+        "root": chain.root(ROOM.address, LOG_ID).hex(),
+        "vectors": vectors,
+    }
 
 
 def good_frames() -> Iterable[tuple[str, messages.Message]]:
@@ -564,7 +655,12 @@ def bad_frames() -> Iterable[tuple[str, str, str, bytes]]:
     yield "MEMBER without an entry", "malformed", "server", raw(6, bytes(4))
     yield "MEMBER with an unknown change", "malformed", "server", raw(6, bytes(4) + b"\5\0\0\0\1\0\0")
     yield "MEMBER with half a presence", "malformed", "server", raw(6, bytes(4) + b"\1\0\0\0\1\0\2x")
+    entry = b"\1\0\0\0\1\0\1x"
+    large = b"\1\0\0\0\1\4\1" + bytes(1025)
+    yield "MEMBER of 101 entries", "malformed", "server", raw(6, bytes(4) + entry * 101)
+    yield "MEMBER with a presence of 1,025 bytes", "malformed", "server", raw(6, bytes(4) + large)
     yield "an empty presence", "malformed", "client", raw(7, bytes(4))
+    yield "PRESENCE of 1,025 bytes", "malformed", "client", raw(7, bytes(4 + 1025))
     history = good["History"][5:]
     yield "HISTORY in no direction", "malformed", "client", raw(8, history[:8] + b"\3" + history[9:])
     yield "HISTORY from 0", "malformed", "client", raw(8, history[:9] + bytes(8) + history[17:])
@@ -577,8 +673,35 @@ def bad_frames() -> Iterable[tuple[str, str, str, bytes]]:
         "server",
         raw(9, past[:24] + (45).to_bytes(8, "big") + past[32:]),
     )
+    for what, at in (("oldest", 8), ("first", 24)):
+        yield f"PAST whose {what} is 0", "malformed", "server", raw(9, past[:at] + bytes(8) + past[at + 8 :])
+    yield from large_numbers()
     yield "text that is not UTF-8", "malformed", "server", raw(14, b"\1\0\0\xff")
     yield "text of 257 bytes", "malformed", "server", raw(14, b"\1\0\0" + b"x" * 257)
+
+
+def large_numbers() -> Iterable[tuple[str, str, str, bytes]]:
+    """Yield frames in which one number of 64 bits is 2^53, and nothing else is wrong."""
+    most, large = 2**53 - 1, (2**53).to_bytes(8, "big")
+    head, envelope = some("head", 32), some("envelope", 329)
+    joined = messages.Joined(1, 9, 3, False, LOG_ID, 5, most, head, 0)
+    empty = messages.Past(7, 9, 5, most, 44, head, ())
+    record = messages.Past(7, 9, 5, most, 44, head, (messages.Record(0, envelope),))
+    changed: tuple[tuple[str, str, messages.Message, int], ...] = (
+        ("JOINED whose oldest is 2^53", "server", joined, 29),
+        ("JOINED whose newest is 2^53", "server", joined, 37),
+        ("DELIVER of sequence 2^53", "server", messages.Deliver(9, 42, 0, envelope), 4),
+        ("DELIVER at a clock of 2^53", "server", messages.Deliver(9, 42, 0, envelope), 12),
+        ("HISTORY from 2^53", "client", messages.History(7, 9, messages.Direction.FORWARD, 42, 9), 9),
+        ("PAST whose oldest is 2^53", "server", empty, 8),
+        ("PAST whose newest is 2^53", "server", empty, 16),
+        ("PAST whose first is 2^53", "server", empty, 24),
+        ("PAST with a record at a clock of 2^53", "server", record, 64),
+    )
+    for what, sender, message, at in changed:
+        frame = message.encode()
+        body = frame[5:]
+        yield what, "malformed", sender, raw(frame[4], body[:at] + large + body[at + 8 :])
 
 
 def frame_vectors() -> Iterable[Vector]:
@@ -591,36 +714,89 @@ def frame_vectors() -> Iterable[Vector]:
         yield {"name": name, "from": sender, "frame": data.hex(), "violation": violation}
 
 
+def join_of(ref: int) -> bytes:
+    """Return a JOIN."""
+    return messages.Join(ref, ROOM.address, some("proof", 64), False, some("presence", 329)).encode()
+
+
+def joined_of(ref: int) -> bytes:
+    """Return a JOINED under the handle that all of ``good_frames`` have."""
+    return messages.Joined(ref, 9, 3, False, LOG_ID, 5, 41, some("head", 32), 2).encode()
+
+
+def past_of(ref: int, handle: int = 9) -> bytes:
+    """Return a PAST."""
+    return messages.Past(ref, handle, 5, 43, 44, some("before", 32), ()).encode()
+
+
+def error_of(ref: int) -> bytes:
+    """Return an ERROR that answers a JOIN or HISTORY."""
+    return messages.Error(messages.Code.STORAGE, ref, 5, bytes(16), "storage").encode()
+
+
 def connection_vectors() -> Iterable[Vector]:
-    """Yield what one end hears, after what it said; the last frame breaks a rule of who may say what, when."""
-    by_name = {type(message).__name__: message.encode() for _, message in good_frames()}
-    welcome, join, joined = by_name["Welcome"], by_name["Join"], by_name["Joined"]
-    join = next(m.encode() for _, m in good_frames() if isinstance(m, messages.Join) and m.ref == 1)
-    for name, receiver, steps, violation in (
-        ("a client before WELCOME", "client", [(1, by_name["Pong"])], "state"),
-        ("a second WELCOME", "client", [(1, welcome), (1, welcome)], "state"),
-        ("something after GOODBYE", "client", [(1, welcome), (1, by_name["Goodbye"]), (1, by_name["Pong"])], "state"),
-        ("a client's frame from a server", "client", [(1, welcome), (1, by_name["Send"])], "state"),
-        ("a server's frame from a client", "server", [(0, welcome), (1, by_name["Deliver"])], "state"),
-        ("SEND to a room that was not joined", "server", [(0, welcome), (1, by_name["Send"])], "handle"),
-        ("DELIVER of a room that was not joined", "client", [(1, welcome), (1, by_name["Deliver"])], "handle"),
+    """Yield what one end said (0) and heard (1): what the last frame brings, or the rule that it breaks."""
+    frames = {type(message).__name__.upper(): message.encode() for _, message in good_frames()}
+    welcome, goodbye, leave = (frames[name] for name in ("WELCOME", "GOODBYE", "LEAVE"))
+    ping = messages.Ping(some("token", 8)).encode()
+    client = [(1, welcome), (0, join_of(1)), (1, joined_of(1))]
+    server = [(0, welcome), (1, join_of(1)), (0, joined_of(1))]
+    asked, left = (
+        [*client, (0, messages.History(8, 9, messages.Direction.FORWARD, 42, 9).encode())],
+        [*client, (0, leave)],
+    )
+    good: tuple[tuple[str, str, list[tuple[int, bytes]], int], ...] = (
+        ("GOODBYE before WELCOME", "client", [(1, goodbye)], 1),
+        ("PING from a server", "client", [(1, welcome), (1, ping)], 1),
+        ("PING before a JOIN", "server", [(0, welcome), (1, ping)], 1),
+        ("SEND to a room", "server", [*server, (1, frames["SEND"])], 1),
+        ("DELIVER in a room", "client", [*client, (1, frames["DELIVER"])], 1),
+        ("ERROR for a SEND", "client", [*client, (1, frames["ERROR"])], 1),
+        ("ERROR for a JOIN", "client", [(1, welcome), (0, join_of(1)), (1, error_of(1))], 1),
+        ("ERROR for a HISTORY", "client", [*asked, (1, error_of(8))], 1),
+        ("PAST for a HISTORY", "client", [*asked, (1, past_of(8))], 1),
+        ("PAST after LEAVE", "client", [*asked, (0, leave), (1, past_of(8))], 0),
+        ("DELIVER after LEAVE", "client", [*left, (1, frames["DELIVER"])], 0),
         (
-            "SEND after LEAVE",
-            "server",
-            [(0, welcome), (1, join), (0, joined), (1, by_name["Leave"]), (1, by_name["Send"])],
-            "handle",
-        ),
-        ("JOINED that nobody asked for", "client", [(1, welcome), (1, joined)], "reference"),
-        ("JOINED twice", "client", [(1, welcome), (0, join), (1, joined), (1, joined)], "reference"),
-        (
-            "PAST for a JOIN",
+            "DELIVER in a room that was joined again",
             "client",
-            [(1, welcome), (0, join), (1, by_name["Past"][:8] + b"\1" + by_name["Past"][9:])],
-            "reference",
+            [*left, (0, join_of(2)), (1, joined_of(2)), (1, frames["DELIVER"])],
+            1,
         ),
-    ):
-        heard = [{"heard" if direction else "said": frame.hex()} for direction, frame in steps]
-        yield {"name": name, "end": receiver, "frames": heard, "violation": violation}
+    )
+    bad: tuple[tuple[str, str, list[tuple[int, bytes]], str], ...] = (
+        ("a client before WELCOME", "client", [(1, frames["PONG"])], "state"),
+        ("a second WELCOME", "client", [(1, welcome), (1, welcome)], "state"),
+        ("something after GOODBYE", "client", [(1, welcome), (1, goodbye), (1, frames["PONG"])], "state"),
+        ("a client's frame from a server", "client", [*client, (1, frames["SEND"])], "state"),
+        ("a server's frame from a client", "server", [*server, (1, frames["DELIVER"])], "state"),
+        ("SEND after LEAVE", "server", [*server, (1, leave), (1, frames["SEND"])], "handle"),
+        *(
+            (f"{name} to a room that was not joined", "server", [(0, welcome), (1, frames[name])], "handle")
+            for name in ("SEND", "PRESENCE", "HISTORY", "LEAVE")
+        ),
+        *(
+            (f"{name} of a room that was not joined", "client", [(1, welcome), (1, frames[name])], "handle")
+            for name in ("DELIVER", "MEMBER")
+        ),
+        ("PAST of a room that was not joined", "client", [*asked, (1, past_of(8, handle=10))], "handle"),
+        ("JOINED that nobody asked for", "client", [(1, welcome), (1, joined_of(1))], "reference"),
+        ("JOINED twice", "client", [*client, (1, joined_of(1))], "reference"),
+        ("JOINED for a HISTORY", "client", [*asked, (1, joined_of(8))], "reference"),
+        ("PAST for a JOIN", "client", [*client, (0, join_of(2)), (1, past_of(2))], "reference"),
+        ("PAST that nobody asked for", "client", [*client, (1, past_of(8))], "reference"),
+        ("PAST twice", "client", [*asked, (1, past_of(8)), (1, past_of(8))], "reference"),
+        ("ERROR for what nobody asked", "client", [*client, (1, error_of(5))], "reference"),
+    )
+    for name, end, steps, brings in good:
+        yield {"name": name, "end": end, "frames": said_and_heard(steps), "brings": brings}
+    for name, end, steps, violation in bad:
+        yield {"name": name, "end": end, "frames": said_and_heard(steps), "violation": violation}
+
+
+def said_and_heard(steps: list[tuple[int, bytes]]) -> list[Vector]:
+    """Return frames as JSON has them."""
+    return [{"heard" if direction else "said": frame.hex()} for direction, frame in steps]
 
 
 def pin_vectors() -> Iterable[Vector]:

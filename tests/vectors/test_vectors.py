@@ -73,6 +73,8 @@ def test_keys_follow_from_name_and_passphrase(vector: dict[str, Any]) -> None:
     assert derived.message_key.hex() == vector["message_key"]
     assert derived.presence_key.hex() == vector["presence_key"]
     assert derived.words == vector["room_words"]
+    check = vector["check"]
+    assert derived.check_words(check["sequence"], bytes.fromhex(check["hash"])) == check["words"]
 
 
 @each("words")
@@ -87,19 +89,26 @@ def envelope_keys() -> RoomKeys:
     return RoomKeys(RoomSecret(bytes.fromhex(load("envelopes")["room_secret"])))
 
 
+def log_of(context: Context) -> bytes:
+    """Return what a signature covers of the log: of presence, nothing."""
+    return bytes.fromhex(load("envelopes")["log_id"]) if context is Context.MESSAGE else envelope.NO_LOG
+
+
 @each("envelopes", fails=False)
 def test_envelopes_seal_and_open(vector: dict[str, Any]) -> None:
     room, context, said = envelope_keys(), Context(vector["context"]), bytes.fromhex(vector["body"])
     sender = Identity(bytes.fromhex(vector["seed"]))
-    sealed = envelope.seal(room, context, sender, said, bytes.fromhex(vector["salt"]))
+    log_id = log_of(context)
+    sealed = envelope.seal(room, context, sender, said, bytes.fromhex(vector["salt"]), log_id)
     assert sealed.hex() == vector["envelope"]
-    assert envelope.open_envelope(room, context, sealed) == (bytes.fromhex(vector["identity"]), said)
+    assert envelope.open_envelope(room, context, sealed, log_id) == (bytes.fromhex(vector["identity"]), said)
 
 
 @each("envelopes", fails=True)
 def test_envelopes_fail_with_the_class_that_is_named(vector: dict[str, Any]) -> None:
+    room, context = envelope_keys(), Context(vector["context"])
     with pytest.raises(OpenError) as caught:
-        envelope.open_envelope(envelope_keys(), Context(vector["context"]), bytes.fromhex(vector["envelope"]))
+        envelope.open_envelope(room, context, bytes.fromhex(vector["envelope"]), log_of(context))
     assert caught.value.failure == vector["failure"]
 
 
@@ -113,6 +122,14 @@ def test_bodies_parse_to_their_fields(vector: dict[str, Any]) -> None:
     else:
         assert body.encode(parsed) == raw
         assert generate.plain(msgspec.to_builtins(parsed, builtin_types=(bytes,))) == vector["fields"]
+
+
+@each("bodies", fails=False)
+def test_ord_3_what_a_message_says_has_one_digest(vector: dict[str, Any]) -> None:
+    said = body.parse(Context(vector["context"]), bytes.fromhex(vector["body"]))
+    if "digest" in vector:
+        assert isinstance(said, body.Text | body.Action | body.Unknown)
+        assert hashlib.sha256(body.without_seen(said)).hexdigest() == vector["digest"]
 
 
 @each("bodies", fails=True)
@@ -133,6 +150,7 @@ def test_join_proofs_verify_or_not(vector: dict[str, Any]) -> None:
 
 def test_the_chain_links_as_published() -> None:
     published = load("chain")
+    room = RoomKeys(RoomSecret(bytes.fromhex(published["room_secret"])))
     head = chain.root(bytes.fromhex(published["address"]), bytes.fromhex(published["log_id"]))
     assert head.hex() == published["root"]
     for vector in published["vectors"]:
@@ -140,7 +158,7 @@ def test_the_chain_links_as_published() -> None:
         assert chain.envelope_id(sealed).hex() == vector["envelope_id"]
         head = chain.link(head, vector["sequence"], chain.digest(sealed))
         assert head.hex() == vector["hash"]
-        assert words.to_words(chain.check_digest(vector["sequence"], head), 8) == vector["check_words"]
+        assert room.check_words(vector["sequence"], head) == vector["check_words"]
 
 
 def decode(vector: dict[str, Any]) -> list[messages.Message]:
@@ -164,8 +182,8 @@ def test_frames_are_refused_with_the_violation_that_is_named(vector: dict[str, A
     assert caught.value.violation == vector["violation"]
 
 
-@each("connections")
-def test_connections_end_with_the_violation_that_is_named(vector: dict[str, Any]) -> None:
+def up_to_the_last(vector: dict[str, Any]) -> tuple[ServerConnection | ClientConnection, bytes]:
+    """Return one end of a connection as it is before the last frame, and that frame."""
     end: ServerConnection | ClientConnection = ServerConnection() if vector["end"] == "server" else ClientConnection()
     *before, last = vector["frames"]
     for step in before:
@@ -174,8 +192,20 @@ def test_connections_end_with_the_violation_that_is_named(vector: dict[str, Any]
         else:
             (frame,) = frames.FrameDecoder(limits.FRAME_BYTES).feed(bytes.fromhex(step["said"]))
             end.send(messages.parse(frame))
+    return end, bytes.fromhex(last["heard"])
+
+
+@each("connections", fails=False)
+def test_connections_bring_what_was_said(vector: dict[str, Any]) -> None:
+    end, last = up_to_the_last(vector)
+    assert len(list(end.receive(last))) == vector["brings"]
+
+
+@each("connections", fails=True)
+def test_connections_end_with_the_violation_that_is_named(vector: dict[str, Any]) -> None:
+    end, last = up_to_the_last(vector)
     with pytest.raises(ProtocolError) as caught:
-        list(end.receive(bytes.fromhex(last["heard"])))
+        list(end.receive(last))
     assert caught.value.violation == vector["violation"]
 
 

@@ -204,6 +204,24 @@ def test_an_error_has_its_exit_code_one_sentence_and_the_next_step(
         assert capsys.readouterr().err == "securechat: It failed. Do this.\n"
 
 
+def test_what_a_server_wrote_into_an_error_drives_no_terminal(failing: Failing, capsys: Capture) -> None:
+    error = ServerRefusedError("The server ended the connection: \x1b[2J\x1b]0;owned\x07re\u202ed\nsecurechat: fine.")
+    assert failing.run(ExceptionGroup("", [error])) == 3
+    told = capsys.readouterr().err
+    assert told == "securechat: The server ended the connection: red\u23cesecurechat: fine.\n"
+
+
+def test_nor_does_it_in_a_traceback(monkeypatch: pytest.MonkeyPatch, failing: Failing, capsys: Capture) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    with pytest.raises(ExceptionGroup) as caught:
+        failing.run(ExceptionGroup("", [ServerRefusedError("a\x1b[31mb\x9b2J"), KeyError("c")]), "--debug")
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    told = capsys.readouterr().err
+    assert "ServerRefusedError: ab" in told
+    assert "KeyError: 'c'" in told
+    assert not {"\x1b", "\x9b"} & set(told)
+
+
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt(), InputError("x")]), click.Abort()]
 )
@@ -227,7 +245,8 @@ def test_a_bug_of_our_own_is_told_without_what_it_says(failing: Failing, capsys:
     assert "internal error (InputError, KeyError)" in capsys.readouterr().err
 
 
-def test_debug_shows_the_error_itself(failing: Failing) -> None:
+def test_debug_shows_the_error_itself(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     with pytest.raises(ZeroDivisionError):
         failing.run(ZeroDivisionError(), "--debug")
 

@@ -23,10 +23,7 @@ class Wire:
         self.sent: list[Message] = []
         self.server = ServerConnection()
         self.give, self.take = trio.open_memory_channel[bytes](math.inf)
-
-    @property
-    def backlog(self) -> int:
-        return 0
+        self.backlog = 0
 
     def send(self, data: bytes) -> None:
         self.sent.extend(self.server.receive(data))
@@ -133,8 +130,8 @@ async def test_a_frame_in_pieces_is_put_together(wire: Wire, link: Link) -> None
         (Reason.SLOW, "read too slowly"),
         (Reason.TIMEOUT, "heard nothing"),
         (Reason.PROTOCOL, "broke the protocol"),
-        (Reason.RATE, "sends too much"),
-        (Reason.INTERNAL, "reason 6"),
+        (Reason.RATE, "too much from here"),
+        (Reason.INTERNAL, "a fault of the server"),
         (99, "reason 99"),
     ],
 )
@@ -145,7 +142,38 @@ async def test_a_goodbye_is_told_with_its_reason(wire: Wire, link: Link, reason:
     assert caught.value.retry_after == 30
 
 
-@pytest.mark.parametrize(("said", "taken"), [(0, 1), (65535, 3600)])
+async def test_a_goodbye_is_told_with_what_the_server_says_of_it(wire: Wire, link: Link) -> None:
+    wire.say(Goodbye(Reason.RATE, 30, "your address has its 2000 connections"))
+    with pytest.raises(ServerRefusedError) as caught:
+        await link.next()
+    assert caught.value.message.endswith("too much from here (your address has its 2000 connections).")
+    assert caught.value.next_step == "Try again in 30 s."
+
+
+async def test_nothing_is_sent_once_a_goodbye_is_there(wire: Wire, link: Link) -> None:
+    joined = Joined(1, 7, 1, True, b"l" * 16, 1, 0, b"h" * 32, 0)
+    wire.say(WELCOME)
+    await link.greet()
+    link.send(Join(link.new_ref(), b"a" * 32, b"p" * 64, True, b""))
+    wire.say(joined, Goodbye(Reason.SHUTDOWN, 0, ""))
+    assert await link.next() == joined
+    link.ping()
+    assert len(wire.sent) == 1
+    with pytest.raises(ServerRefusedError, match="shuts down"):
+        await link.next()
+
+
+async def test_who_pings_and_does_not_read_is_not_answered_any_more(wire: Wire, link: Link) -> None:
+    wire.say(WELCOME)
+    await link.greet()
+    wire.backlog = limits.PONG_BACKLOG + 1
+    wire.say(Ping(b"12345678"), Goodbye(Reason.SHUTDOWN, 0, ""))
+    with pytest.raises(ServerRefusedError):
+        await link.next()
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize(("said", "taken"), [(0, 0), (1, 1), (65535, 3600)])
 async def test_a_goodbye_dictates_the_pause_within_bounds(wire: Wire, link: Link, said: int, taken: int) -> None:
     wire.say(Goodbye(Reason.SHUTDOWN, said, ""))
     with pytest.raises(ServerRefusedError) as caught:

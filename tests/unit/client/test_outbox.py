@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from securechat import limits
-from securechat.client.letters import read_letter
+from securechat.client.letters import read_letter, read_presence
 from securechat.client.outbox import Outbox
 from securechat.errors import InputError
 from securechat.protocol import chain
 from securechat.sealing.body import Action, Here, Seen, Text
-from securechat.sealing.envelope import Context
 from tests.support.rooms import KEYS, LOG_ID, ME, MY_SESSION, OTHER_LOG_ID, Log, Reader, member, profiles_in, salt
 
 
@@ -41,8 +40,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(outbox, reader, log)
 
 
-def read(envelope: bytes) -> Text:
-    letter = read_letter(KEYS, envelope)
+def read(envelope: bytes, log_id: bytes = LOG_ID) -> Text:
+    letter = read_letter(KEYS, log_id, envelope)
     assert letter.identity == ME.public
     assert isinstance(letter.body, Text)
     return letter.body
@@ -64,7 +63,7 @@ def test_messages_go_out_in_order_and_count_from_one(desk: Desk) -> None:
 def test_an_action_goes_out_as_one(desk: Desk) -> None:
     desk.outbox.add("waves", "me", is_action=True)
     (envelope,) = desk.take_all()
-    assert isinstance(read_letter(KEYS, envelope).body, Action)
+    assert isinstance(read_letter(KEYS, LOG_ID, envelope).body, Action)
 
 
 def test_a_message_says_what_its_writer_had_seen_when_it_went_out(desk: Desk) -> None:
@@ -151,8 +150,9 @@ def test_after_the_log_was_restarted_messages_are_sealed_anew(desk: Desk) -> Non
     desk.outbox.resume()
     again = desk.take_all()
     assert not set(again) & set(before)
-    assert [(read(e).counter, read(e).text) for e in again] == [(1, "one"), (2, "two")]
-    assert read(again[0]).seen == Seen(0, Log(log_id=OTHER_LOG_ID).head())
+    bodies = [read(envelope, OTHER_LOG_ID) for envelope in again]
+    assert [(body.counter, body.text) for body in bodies] == [(1, "one"), (2, "two")]
+    assert bodies[0].seen == Seen(0, Log(log_id=OTHER_LOG_ID).head())
 
 
 def test_a_refused_message_holds_back_what_follows_it(desk: Desk) -> None:
@@ -196,13 +196,24 @@ def test_presence_counts_by_itself_and_says_what_was_acknowledged(desk: Desk) ->
     for is_joining in (True, False):
         sealed = desk.outbox.seal_presence("me", is_reader=is_joining, is_joining=is_joining)
         assert len(sealed) <= limits.PRESENCE_BYTES
-        body = read_letter(KEYS, sealed, Context.PRESENCE).body
+        body = read_presence(KEYS, sealed).body
         assert isinstance(body, Here)
         said.append(body)
     assert [here.counter for here in said] == [1, 2]
     assert [here.messages for here in said] == [1, 1]
     assert [here.reader for here in said] == [True, False]
     assert [here.seen for here in said] == [None, Seen(0, desk.log.head())]
+
+
+def test_presence_of_who_reads_the_backlog_yet_says_nothing_of_what_was_seen(tmp_path: Path) -> None:
+    with profiles_in(tmp_path) as profiles:
+        reader, log = profiles.reader(), Log()
+        log.fill(member("ann"), 3)
+        reader.join(log)
+        outbox = Outbox(KEYS, ME, reader.transcript, MY_SESSION, lambda _: salt())
+        body = read_presence(KEYS, outbox.seal_presence("me", is_reader=False, is_joining=False)).body
+        assert isinstance(body, Here)
+        assert body.seen is None
 
 
 def test_presence_with_the_longest_nickname_fits(desk: Desk) -> None:

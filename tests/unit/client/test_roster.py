@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
+from securechat import limits
 from securechat.client.conversation import Event, Kind
 from securechat.client.roster import Roster
 from securechat.protocol.messages import Change, MemberChange
@@ -158,6 +159,63 @@ def test_another_run_of_a_member_is_another_arrival(place: Place, ann: Member) -
     place.take((Change.JOINED, 2, ann.show()))
     assert told(place.take((Change.JOINED, 3, member("ann", run=2).show()))) == [(Kind.JOINED, "ann")]
     assert place.names() == ["ann", "ann"]
+
+
+def test_prs_3_who_sends_the_presence_of_another_does_not_take_them_away(place: Place, ann: Member) -> None:
+    place.roster.join(OWN, 0)
+    sealed = ann.show()
+    place.take((Change.JOINED, 2, sealed))
+    assert place.take((Change.JOINED, 9, sealed)) == []
+    assert place.names() == ["ann"]
+    assert place.take((Change.LEFT, 9, b"")) == []
+    assert place.names() == ["ann"]
+    assert told(place.take((Change.LEFT, 2, b""))) == [(Kind.LEFT, "ann")]
+
+
+def test_who_sends_the_presence_of_another_can_keep_them_on_the_list(place: Place, ann: Member) -> None:
+    place.roster.join(OWN, 0)
+    sealed = ann.show()
+    place.take((Change.JOINED, 2, sealed), (Change.JOINED, 9, sealed))
+    assert place.take((Change.LEFT, 2, b"")) == []
+    ann.nick = "anna"
+    assert [event.kind for event in place.take((Change.JOINED, 3, ann.show()))] == [Kind.RENAMED]
+    assert place.names() == ["anna"]
+
+
+def test_who_came_back_under_a_new_number_does_not_leave_with_the_old_one(place: Place, ann: Member) -> None:
+    place.roster.join(OWN, 0)
+    place.take((Change.JOINED, 2, ann.show()), (Change.JOINED, 3, ann.show()))
+    assert place.take((Change.LEFT, 2, b"")) == []
+    assert place.names() == ["ann"]
+
+
+def test_a_server_cannot_let_somebody_come_and_go_for_ever(place: Place, ann: Member) -> None:
+    place.roster.join(OWN, 0)
+    sealed = ann.show()
+    events = place.take(*((Change.JOINED, 2, sealed), (Change.LEFT, 2, b"")) * 50)
+    assert told(events) == [(Kind.JOINED, "ann"), (Kind.LEFT, "ann")]
+    assert told(place.take((Change.JOINED, 2, ann.show()))) == [(Kind.JOINED, "ann")]
+
+
+def test_a_number_that_passes_to_another_is_no_new_name_of_the_first(place: Place, ann: Member) -> None:
+    place.roster.join(OWN, 0)
+    place.take((Change.JOINED, 2, ann.show()))
+    events = place.take(*((Change.CHANGED, 2, member("bob").show()), (Change.CHANGED, 2, ann.show())))
+    assert told(events) == [(Kind.LEFT, "ann"), (Kind.JOINED, "bob"), (Kind.LEFT, "bob"), (Kind.JOINED, "ann")]
+
+
+def test_so_many_are_followed_and_no_more(place: Place, ann: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PRESENT_MEMBERS", 3)
+    place.roster.join(OWN, 0)
+    sealed = ann.show()
+    place.take(*((Change.JOINED, number, sealed) for number in range(2, 5)))
+    bob = member("bob")
+    assert place.take((Change.JOINED, 9, bob.show())) == []
+    place.take((Change.LEFT, 2, b""))
+    assert told(place.take((Change.JOINED, 9, bob.show()))) == [(Kind.JOINED, "bob")]
+    for run in range(5):  # what each has said is not remembered for ever either
+        place.take((Change.LEFT, 9, b""), (Change.JOINED, 9, member("bob", run).show()))
+    assert place.names() == ["ann", "bob"]
 
 
 def test_a_nickname_under_another_key_is_an_alarm_at_the_door(place: Place, ann: Member) -> None:

@@ -349,6 +349,19 @@ def test_messages_that_come_again_in_another_log_are_not_shown_again(profiles: P
     reader.follow(log)
     restarted = Log(log_id=OTHER_LOG_ID, envelopes=[*log.envelopes])
     assert texts(reader.follow(restarted)) == []
+    assert texts(profiles.reader(heard=[]).follow(restarted)) == []  # nor by who has heard nothing yet
+
+
+def test_a_message_that_is_sealed_anew_for_another_log_is_not_shown_again(
+    profiles: Profiles, log: Log, ann: Member
+) -> None:
+    log.say(ann, "once")
+    reader = profiles.reader()
+    reader.follow(log)
+    restarted = Log(log_id=OTHER_LOG_ID)
+    restarted.say(ann, "once", counter=1)
+    assert texts(reader.follow(restarted)) == []
+    assert kinds(reader.follow(restarted)) == []
 
 
 def test_a_log_shorter_than_what_was_seen_is_a_rollback(profiles: Profiles, log: Log, ann: Member) -> None:
@@ -456,8 +469,110 @@ def test_a_page_from_before_what_was_asked_for_is_a_rollback(profiles: Profiles,
     log.say(ann, "new")
     reader.join(log)
     events = reader.take(log.answer(Wanted(Direction.FORWARD, 3, 1000)))
-    assert kinds(events) == [Kind.ROLLBACK]
+    assert kinds(events) == [Kind.ROLLBACK, Kind.GAP]
+    assert "another part" in events[0].text
+    assert "1 message is missing" in events[1].text
     assert reader.transcript.is_caught_up
+    log.say(ann, "goes on")
+    assert kinds(reader.deliver(log, 6)) == []
+
+
+def test_a_first_page_from_before_what_was_asked_for_ends_the_pull(profiles: Profiles, log: Log, ann: Member) -> None:
+    log.fill(ann, 40)
+    reader = profiles.reader(backlog=Backlog(messages=5))
+    reader.join(log)
+    assert kinds(reader.take(log.answer(Wanted(Direction.FORWARD, 1, 3)))) == [Kind.ROLLBACK, Kind.GAP]
+    assert reader.transcript.wanted() is None
+    assert reader.transcript.head == log.head()  # as JOINED announced it
+    assert texts(reader.older(log, 3)) == ["line 38", "line 39", "line 40"]
+    assert texts(reader.older(log, 2)) == ["line 36", "line 37"]
+
+
+def test_a_server_that_lies_in_every_page_is_told_of_a_few_times_and_then_once_a_minute(
+    profiles: Profiles, log: Log, ann: Member
+) -> None:
+    reader = profiles.reader()
+    reader.follow(log)
+    log.fill(ann, 100)
+    told = []
+    for sequence in range(2, 100, 2):
+        assert reader.deliver(log, sequence) == []
+        told += reader.take(lying(log.answer(Wanted(Direction.FORWARD, sequence, 9)), records=(), first=1))
+        assert reader.transcript.wanted() is None
+    assert kinds(told).count(Kind.GAP) == limits.ALARMS_AT_ONCE
+    assert len([event for event in told if "once a minute" in event.text]) == 2  # of two sorts
+
+
+def test_junk_is_told_of_a_few_times_and_then_once_a_minute(profiles: Profiles, log: Log) -> None:
+    for number in range(100):
+        log.append(b"junk %d" % number)
+    events = profiles.reader(backlog=Backlog(messages=100)).follow(log)
+    assert len(events) == limits.ALARMS_AT_ONCE + 1
+    assert "once a minute" in events[-1].text
+
+
+def test_an_envelope_of_a_later_version_may_be_just_that(profiles: Profiles, log: Log, ann: Member) -> None:
+    log.append(b"\2" + ann.write("hello", log.seen())[1:])
+    (event,) = profiles.reader().follow(log)
+    assert "does not open (version): it is of a newer version, or forged" in event.text
+
+
+def test_what_nobody_can_have_seen_of_an_empty_log_is_a_fork(profiles: Profiles, log: Log, ann: Member) -> None:
+    log.fill(ann, 30)
+    reader = profiles.reader(backlog=Backlog(messages=2))
+    reader.follow(log)
+    log.append(ann.write("from elsewhere", Seen(0, b"x" * 32)))
+    assert kinds(reader.deliver(log, 31)) == [Kind.FORK]
+
+
+# What an earlier run has followed
+
+
+@pytest.mark.parametrize("chat", [Backlog(messages=3), Backlog(messages=3, is_new=False)])
+def test_who_reads_all_again_is_told_of_nothing_late_or_missing(
+    profiles: Profiles, log: Log, ann: Member, chat: Backlog
+) -> None:
+    log.fill(ann, limits.REPLAY_WINDOW + 100)
+    first = profiles.reader(backlog=chat)
+    first.follow(log)
+    first.save()
+    log.fill(ann, 2, "new")
+    events = profiles.reader(backlog=Backlog(messages=0, is_all=True)).follow(log)
+    assert len(texts(events)) == limits.REPLAY_WINDOW + 102
+    assert kinds(events) == []
+    assert not any(event.is_late for event in events)
+
+
+def test_who_reads_all_again_is_told_again_what_was_late(profiles: Profiles, log: Log, ann: Member) -> None:
+    for counter in (1, 3, 2):
+        log.say(ann, f"line {counter}", counter=counter)
+    first = profiles.reader()
+    assert [event.is_late for event in first.follow(log) if event.kind is Kind.MESSAGE] == [False, False, True]
+    first.save()
+    events = profiles.reader().follow(log)
+    assert [event.is_late for event in events] == [False, False, True]
+
+
+def test_who_reads_all_again_is_not_shown_what_comes_again(profiles: Profiles, log: Log, ann: Member) -> None:
+    log.fill(ann, 4)
+    first = profiles.reader()
+    first.follow(log)
+    first.save()
+    log.append(log.envelopes[0])
+    log.oldest = 4  # retention took the first one, which now is there again
+    events = profiles.reader(backlog=Backlog(messages=9, is_all=True)).follow(log)
+    assert texts(events) == ["line 4"]
+
+
+def test_who_reads_all_again_finds_out_that_it_was_rewritten(profiles: Profiles, log: Log, ann: Member) -> None:
+    log.fill(ann, 4)
+    first = profiles.reader()
+    first.follow(log)
+    first.save()
+    log.envelopes[1] = member("eve").write("never said", log.seen(1))
+    log.say(ann, "new")
+    events = profiles.reader(backlog=Backlog(messages=0, is_all=True)).follow(log)
+    assert Kind.ROLLBACK in kinds(events)
 
 
 def test_after_an_alarm_the_new_history_is_followed_without_another(profiles: Profiles, log: Log, ann: Member) -> None:
@@ -778,6 +893,17 @@ def test_a_message_carries_its_writers_clock_and_how_far_it_is_off(profiles: Pro
     assert event.clock_error == -7000
 
 
+@pytest.mark.parametrize("claimed", [0, CLOCK - 86_400_000, CLOCK + 86_400_000])
+def test_a_server_cannot_make_an_old_message_look_prompt_by_its_clock(
+    profiles: Profiles, log: Log, ann: Member, claimed: int
+) -> None:
+    reader = profiles.reader()
+    reader.follow(log)
+    log.append(ann.write("three days ago", log.seen(), clock=CLOCK - 259_200_000))
+    (event,) = reader.transcript.deliver(1, claimed, read_letter(KEYS, LOG_ID, log.envelopes[0]))
+    assert event.clock_error == -259_200_000
+
+
 def test_only_what_this_run_sent_is_its_own(profiles: Profiles, log: Log, ann: Member) -> None:
     this_run = Member("me", ME, MY_SESSION)
     earlier = Member("me", ME, b"an earlier run..")
@@ -874,7 +1000,6 @@ def test_an_older_page_that_lies_is_a_rollback_and_shows_nothing(profiles: Profi
         {"records": honest[:2]},
         {"records": (*honest, forged)},
         {"first": 2},
-        {"records": ()},
     ]
     for lie in lies:
         events = older_with(reader, log, **lie)
@@ -931,14 +1056,15 @@ def test_every_kind_of_lie_is_an_alarm() -> None:
 
 def test_an_envelope_opened_by_itself_names_its_sender_or_its_failure(ann: Member) -> None:
     envelope = ann.write("hello", Seen(0, bytes(32)))
-    opened = read_letter(KEYS, envelope)
+    opened = read_letter(KEYS, LOG_ID, envelope)
     assert opened.identity == ann.identity.public
     assert opened.failure is None
-    closed = read_letter(OTHER_KEYS, envelope)
+    closed = read_letter(OTHER_KEYS, LOG_ID, envelope)
     assert closed.identity == b""
     assert closed.body is None
     assert closed.failure is Failure.COMMITMENT
     assert closed.digest == opened.digest
+    assert read_letter(KEYS, OTHER_LOG_ID, envelope).failure is Failure.SIGNATURE  # signed for another log
 
 
 def test_a_roll_back_is_told_though_the_connection_broke_before_the_first_page(tmp_path: Path) -> None:

@@ -47,14 +47,23 @@ def test_alarms_are_marked_apart_from_news(kind: Kind) -> None:
     assert to_line(Event(kind, CLOCK, "something", sender=ANN)) == f"2023-11-14 22:13:20 {mark} something"
 
 
-@pytest.mark.parametrize("error", [SKEW_MS + 1, -SKEW_MS - 1])
-def test_a_clock_far_off_is_told(error: int) -> None:
-    assert to_line(replace(SAID, clock_error=error)) == "2023-11-14 22:13:20 (clock off) ann~abab: hello"
+@pytest.mark.parametrize(
+    ("error", "mark"),
+    [
+        (-SKEW_MS - 1, "written 5 minutes before it was sent"),
+        (-3_600_000, "written 1 hour before it was sent"),
+        (-259_200_000, "written 3 days before it was sent"),
+        (SKEW_MS + 1, "dated 5 minutes ahead"),
+        (86_400_000, "dated 1 day ahead"),
+    ],
+)
+def test_a_clock_far_off_is_told_in_words(error: int, mark: str) -> None:
+    assert to_line(replace(SAID, clock_error=error)) == f"2023-11-14 22:13:20 ({mark}) ann~abab: hello"
 
 
 @pytest.mark.parametrize("error", [SKEW_MS, 0, -SKEW_MS])
 def test_a_clock_little_off_is_not_told(error: int) -> None:
-    assert "clock off" not in to_line(replace(SAID, clock_error=error))
+    assert to_line(replace(SAID, clock_error=error)) == to_line(SAID)
 
 
 def test_a_late_message_is_told_to_be_out_of_order() -> None:
@@ -107,7 +116,11 @@ def test_a_message_is_one_json_object_with_all_that_is_known() -> None:
         "verified": False,
         "text": "hello",
         "action": False,
+        "late": False,
+        "clock_error": 0,
     }
+    marked = json.loads(to_json(replace(SAID, is_late=True, clock_error=-259_200_000)))
+    assert (marked["late"], marked["clock_error"]) == (True, -259_200_000)
 
 
 def test_any_other_event_has_a_detail_and_what_is_known() -> None:
