@@ -94,6 +94,15 @@ async def test_two_rooms_count_what_is_unread_apart(desk: Desk, server: ServerPr
     assert desk.page is second.page
 
 
+async def test_a_room_that_is_open_is_shown_and_not_joined_twice(desk: Desk, server: ServerProgram, bob: Home) -> None:
+    page = await desk.join()
+    key(desk.window, "Ctrl+N")
+    desk.sheet.fill(Typed(server=server.address, room=ROOM.upper(), nick="alice"))
+    press(desk.sheet, "Join")
+    assert desk.page is page
+    assert len(desk.window._talks) == 1
+
+
 async def test_a_lost_connection_is_told_and_what_was_typed_goes_out_later(
     desk: Desk, server: ServerProgram, bob: Home, tmp_path: Path
 ) -> None:
@@ -101,6 +110,7 @@ async def test_a_lost_connection_is_told_and_what_was_typed_goes_out_later(
     server.process.kill()
     server.process.wait(PATIENCE)
     await until(lambda: any("no connection" in text for text in desk.labels("muted")))
+    await until(lambda: "tea house, no connection" in desk.rooms[0], lambda: desk.rooms)
     desk.say("typed meanwhile")
     await desk.shows("waits for the connection")
     with Home(tmp_path / "box").serve(port=server.port) as again:
@@ -242,6 +252,8 @@ async def test_a_key_that_was_changed_ends_one_room_and_no_other(
             first, second = desk.window._talks
             assert second.ended
             assert second.page.alarms
+            assert desk.rooms[0].startswith(f"tea house, {server.address}")
+            assert desk.rooms[1].startswith("tea house, left: see there")
             assert not second.page.composer.isEnabled()
             key(desk.window, "Alt+1")
             desk.say("still here")

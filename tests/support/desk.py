@@ -65,6 +65,12 @@ class Desk:
         """All that the conversation shows."""
         return self.page.timeline.toPlainText() if self.page else ""
 
+    @property
+    def rooms(self) -> list[str]:
+        """The list of rooms, as a screen reader reads it."""
+        model = self.window._side._model
+        return [model.item(row).data(Qt.ItemDataRole.AccessibleTextRole) for row in range(model.rowCount())]
+
     def field(self, name: str) -> QLineEdit:
         """Return an edit line by its accessible name."""
         line: QLineEdit = only(w for w in self.window.findChildren(QLineEdit) if w.accessibleName() == name)

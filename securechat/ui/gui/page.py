@@ -26,10 +26,12 @@ class Page(QWidget):
     Signals:
         info_wanted: The room's words and join line are to be shown.
         link_wanted: A link was pressed.
+        alarms_seen: Somebody has seen the warnings.
     """
 
     info_wanted = Signal()
     link_wanted = Signal(QUrl)
+    alarms_seen = Signal()
 
     def __init__(self, conversation: Conversation) -> None:
         super().__init__()
@@ -154,6 +156,7 @@ class Page(QWidget):
     def _forget_alarms(self) -> None:
         self._alarms = 0
         self._alarm.hide()
+        self.alarms_seen.emit()
         self.composer.setFocus()
 
     def show_new_below(self, count: int) -> None:

@@ -46,6 +46,7 @@ class Talk:
         self._is_seen = is_seen
         self._changed = changed
         self._below = 0
+        self._told = (True, 0)  # connected, and how many warnings
         self._last_backlog = 0
         self._older: list[Event] = []
         self._is_loading = False
@@ -63,6 +64,7 @@ class Talk:
         page.timeline.top_reached.connect(self._load_older)
         page.timeline.followed.connect(self._note_followed)
         page.info_wanted.connect(self.show_info)
+        page.alarms_seen.connect(self._note_seen)
         page.members.verify.connect(self._verify)
         page.members.mention.connect(self._mention)
         page.members.ignore.connect(lambda sender: self._take_typed(f"/ignore {sender.name}"))
@@ -170,6 +172,9 @@ class Talk:
         self.page.show_state(f"not connected to {self.conversation.server}", is_good=False)
         self.page.end()
 
+    def _note_seen(self) -> None:
+        self._changed(self, None)
+
     def _tell(self, event: Event) -> None:
         """Show what a command answers; messages among it are older ones."""
         if event.kind is Kind.MESSAGE:
@@ -205,6 +210,10 @@ class Talk:
         me = Sender(conversation.nick, identity, verified=True, is_me=True)
         self.page.members.show_present(conversation, me, conversation.present)
         self._show_pending()
+        state = conversation.is_connected, self.page.alarms
+        if state != self._told:
+            self._told = state
+            self._changed(self, None)
 
     def _show_pending(self) -> None:
         conversation = self.conversation

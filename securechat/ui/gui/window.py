@@ -219,10 +219,22 @@ class Window(QMainWindow):
         answers = Answers(self._ask_trust, self._ask_create, self._sheet.show_stage)
         try:
             opener = self._entering.opener(typed, answers)
+            number = self._find(str(self._entering.server(typed)), self._entering.room(typed))
         except SecurechatError as error:
             self._sheet.show_failure(str(error))
-        else:
+            return
+        if number is None:
             self._nursery.start_soon(self._stay, opener)
+        else:
+            self._close_sheet()
+            self._show_talk(number)
+
+    def _find(self, server: str, room: str) -> int | None:
+        """Return the number of a room that is open already."""
+        for number, talk in enumerate(self._talks):
+            if not talk.ended and (talk.conversation.server, talk.conversation.room) == (server, room):
+                return number
+        return None
 
     async def _ask_trust(self, server: ServerAddress, pin: bytes, why: str) -> bool:
         return await dialogs.TrustQuestion(self, server, pin, why).is_trusted()
@@ -289,10 +301,9 @@ class Window(QMainWindow):
         talk = self._current
         if talk is None:
             self._cancel_sheet()
-        elif talk.ended:
-            self._remove_talk(talk)
         else:
-            self._nursery.start_soon(self._leave, [talk], talk.leave, "the room")
+            leave = partial(self._remove_talk, talk) if talk.ended else talk.leave
+            self._nursery.start_soon(self._leave, [talk], leave, "the room")
 
     # Leaving
 
