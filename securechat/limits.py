@@ -5,6 +5,7 @@ What the operator of a server may change is in ``ServerLimits``; SECURITY.md has
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, NamedTuple
 
 KIB: Final = 1024
@@ -57,7 +58,7 @@ PRESENCE_AT_ONCE: Final = 32  # members of a room up to which changes are told o
 PRESENCE_DELAY: Final = 1.0  # above: told together, this much later
 EXPIRY_INTERVAL: Final = 60.0
 CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; then nothing expires by age
-CLOCK_TRUST: Final = 3600.0  # for so long
+CLOCK_TRUST: Final = 3600.0  # for so long, as after a start
 DELETION_POLL: Final = 0.1
 METRICS_READERS: Final = 4  # at once
 METRICS_TIMEOUT: Final = 5.0
@@ -73,21 +74,30 @@ RETAIN_SECONDS: Final = 7 * 24 * 3600
 RETAIN_MESSAGES: Final = 10_000
 EXPIRE_MESSAGES: Final = 500  # deleted by one commit
 COMMIT_MESSAGES: Final = 2000  # appended by one commit
-COMMIT_BYTES: Final = MIB  # and delivered at once: well below the outbox of a reader that keeps up
+COMMIT_BYTES: Final = MIB
+SHARED_MESSAGES: Final = 256  # of a commit, shared by the rooms that want it, because others wait for it
+TURN_MESSAGES: Final = 32  # of one room in any case
+TURN_BYTES: Final = 256 * KIB  # and delivered at once: well below the outbox of a reader that keeps up
+FAN_OUT_BYTES: Final = MIB  # encrypted for all members before the first is written to
 
 # The old base64 mode.
 LEGACY_READ_BYTES: Final = 4096  # what old programs read at once
-LEGACY_UNIT_BYTES: Final = 3072  # which is this much in base64
-LEGACY_PACE: Final = 0.01  # between two times so much
+LEGACY_CELL_CHARACTERS: Final = 256  # what is told goes in such cells, which a read of so much does not cut
+LEGACY_CELL_BYTES: Final = 189  # of text in a cell; its base64 leaves room for the mark of an end
+LEGACY_WRITE_BYTES: Final = 1024  # whole cells that fit in one segment of any network
+LEGACY_PACE: Final = 0.01  # between two times what old programs read at once
+LEGACY_QUEUE_BYTES: Final = 64 * KIB  # that the pace holds back for one member; with more, the room is not heard
 LEGACY_GREETING_CHARACTERS: Final = 1024
 LEGACY_MESSAGE_CHARACTERS: Final = 32_000  # a longer one is told in parts
+LEGACY_NOTICE_CHARACTERS: Final = 64 * KIB  # of a server; a longer one is shown in parts
 LEGACY_SENT_BYTES: Final = 768  # of one message: an old server may read 1,024 characters at once
 LEGACY_GREETING_TIMEOUT: Final = 10.0
 LEGACY_QUIET: Final = 0.05  # ends a unit that does not end itself
+LEGACY_HEAD_TIMEOUT: Final = 5.0  # for the rest of a notice's head or of a welcome
 LEGACY_FLUSH_TIMEOUT: Final = 2.0  # for what was said last, before the reset
-LEGACY_OUTBOX_BYTES: Final = MIB
+LEGACY_OUTBOX_BYTES: Final = MIB  # that wait for a member whose socket is full; one with more is sent away
 LEGACY_ECHO_TIMEOUT: Final = 1.0  # then the next message goes out all the same
-LEGACY_MESSAGES_PER_CONNECTION: Final = (200, 20.0)
+LEGACY_MESSAGES_PER_CONNECTION: Final = (200, 20.0)  # each 4,096 characters of a longer one count as one
 LEGACY_MEMBERS: Final = 1000  # of all rooms together
 
 # The client.
@@ -112,13 +122,20 @@ CLOCK_SKEW_SECONDS: Final = 5 * 60
 MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
 
-# The desktop client.
-SHOWN_EVENTS: Final = 20_000  # of a room; the oldest go first
-SHOWN_PENDING: Final = 100  # of the messages that wait; the others are counted
-OLDER_MESSAGES: Final = 50  # asked for at once when the top is reached
-REFRESH_INTERVAL: Final = 0.5  # between looks at what changes without an event: lag, members, connection
-PICTURE_INTERVAL: Final = 0.03  # between two changes of what a room shows
-SENT_LINES: Final = 100  # that the arrow keys bring back
+# The full screen and the window.
+SCREEN_ENTRIES: Final = 20_000  # in the log
+SCREEN_CHARACTERS: Final = 8 * MIB  # in all of them
+SCREEN_ENTRY_OVERHEAD: Final = 200  # characters' worth of memory that any entry takes
+SCREEN_PAGE: Final = 200  # older messages that are loaded at once
+SCREEN_REFRESH: Final = 0.03  # changes that come within this time are drawn together
+SCREEN_TICK: Final = 0.5  # how often the state of the connection is looked at
+SCREEN_CLOSE_TIMEOUT: Final = 5.0  # for the terminal to be as it was
+SCREEN_WRAPPED: Final = 1000  # entries whose lines are kept
+SCREEN_REQUESTS: Final = 100  # typed and not yet looked at
+INPUT_ROWS: Final = 5
+INPUT_HISTORY: Final = 500
+SHOWN_PENDING: Final = 100  # of the messages that wait, in the window; the others are counted
+PASTED_LINES: Final = 5  # above, it is asked
 
 
 class Rate(NamedTuple):
@@ -131,8 +148,8 @@ class Rate(NamedTuple):
         return f"{self.burst:g}:{self.per_second:g}"
 
 
-def _limit(default: Any, unit: str, meaning: str) -> Any:
-    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+def _limit(default: Any, unit: str, meaning: str, within: tuple[float, float] = (0, inf)) -> Any:
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, "within": within})
 
 
 @dataclass(frozen=True)
@@ -147,7 +164,9 @@ class ServerLimits:
     handshakes: Rate = _limit(Rate(500, 50), "connections", "begun by one address; more wait")
     handshake_seconds: float = _limit(10.0, "s", "to finish TLS")
     join_seconds: float = _limit(10.0, "s", "from there to the first join")
-    keepalive: int = _limit(60, "s", "announced to clients; 2.5 times as much silence ends a connection")
+    keepalive: int = _limit(
+        60, "s", "announced to clients; 2.5 times as much silence ends a connection", within=KEEPALIVE_SECONDS
+    )
     frames: Rate = _limit(Rate(5_000, 1_000), "frames", "of one connection; a pasted block of lines is one")
     received: Rate = _limit(Rate(16 * MIB, 4 * MIB), "bytes", "of one connection")
     presence: Rate = _limit(Rate(30, 1), "changes", "of presence of one connection")

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import click
 
@@ -15,6 +16,7 @@ from securechat.errors import SecurechatError
 from securechat.text import one_line, sanitise
 
 _INTERRUPTED = 130
+_HERE = Path(__file__).parents[1]
 _NAME = "securechat"
 _COMPLETION = "_SECURECHAT_COMPLETE"  # set by the shell functions that it prints for bash, zsh and fish
 
@@ -65,6 +67,13 @@ def _show_traceback(_kind: type[BaseException], error: BaseException, _trace: ob
         sys.stderr.write(sanitise(line) + "\n")
 
 
+def _place(error: BaseException) -> str:
+    """Say where in this program an error came up: no text and no value of anything is in that."""
+    frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(path, line) for path, line in frames if _HERE in path.parents]
+    return f" in {own[-1][0].relative_to(_HERE)}, line {own[-1][1]}" if own else ""
+
+
 def _explain(error: BaseException) -> int:
     """Say what went wrong, in one sentence and the next step, and return the exit code."""
     leaves = list(_leaves(error))
@@ -83,7 +92,8 @@ def _explain(error: BaseException) -> int:
         return known[0].exit_code
     names = ", ".join(type(leaf).__name__ for leaf in leaves)
     click.echo(
-        f"securechat: an internal error ({names}). Run it again with --debug and report what it prints.",
+        f"securechat: an internal error ({names}){_place(leaves[0])}. "
+        "Run it again with --debug and report what it prints.",
         err=True,
     )
     return 1

@@ -1,6 +1,7 @@
 """``chat``, ``send`` and ``tail``: from options to a conversation."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from securechat.cli.opening import Main, Make
 
 
-def _shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of every client command."""
+def _shared(command: Callable[..., None], *, asks: bool = False) -> Callable[..., None]:
+    """Add the argument and the options of every client command; ``asks`` if it asks for the server."""
     path = click.Path(path_type=Path)
     declared = (
-        click.argument("server"),
+        click.argument("server", required=not asks),
         option("--room", help="The room's name; case and spacing do not matter."),
         option("--nick", help="Your nickname here; by default the last one, or your user name."),
         click.option("--create", is_flag=True, help="Create the room if nobody has used it."),
@@ -42,17 +43,17 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@_shared
+@partial(_shared, asks=True)
 @click.option("--plain", is_flag=True, help="Line mode: one line for each event.")
-def chat(*, plain: bool, **given: Any) -> None:
-    """Talk in a room: SERVER is HOST[:PORT] or the securechat:// line that the server prints."""
+@option("--theme", type=click.Choice(["dark", "light", "high-contrast"]), default="dark", help="Colours.")
+def chat(*, plain: bool, theme: str, **given: Any) -> None:
+    """Talk in a room. SERVER is HOST[:PORT] or the line that the server prints; without it, you are asked."""
+    from securechat.cli import talk
 
-    async def run(make: "Make") -> None:
-        from securechat.ui import lines
-
-        await lines.chat(make())
-
-    _run(given, run)
+    if not plain and talk.has_screen():
+        talk.on_screen(partial(_run, given), theme)
+    else:
+        talk.in_lines(partial(_run, given))
 
 
 @click.command()
@@ -103,12 +104,12 @@ def tail(*, as_json: bool, since: int | None, last: int | None, no_follow: bool,
     _run(given, run)
 
 
-def _run(given: dict[str, Any], main: "Main") -> None:
+def _run(given: dict[str, Any], main: "Main", **settings: Any) -> None:
     """Find out what is needed, ask for the passphrase, and run ``main``."""
     if given["compat"]:
         from securechat.cli import compat
 
-        compat.run(main, given)
+        compat.run(main, given, **settings)
         return
     from securechat.cli.entrance import enter
 
@@ -117,4 +118,4 @@ def _run(given: dict[str, Any], main: "Main") -> None:
     with enter(given) as entrance:
         from securechat.cli import opening  # takes a while: the passphrase was asked for first
 
-        opening.run(main, entrance, given)
+        opening.run(main, entrance, given, **settings)

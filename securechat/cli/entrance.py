@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from securechat.client.address import ServerAddress, parse_server
+from securechat.client.recent import recent
 from securechat.client.state import State
 from securechat.errors import InputError
 from securechat.files import make_private_directory, profile_directory
@@ -62,19 +63,44 @@ def enter(given: dict[str, Any]) -> Iterator[Entrance]:
     """
     if given["create"] and given["must_exist"]:
         raise InputError("--create and --must-exist exclude each other.", "Give one of them.")
-    server = parse_server(given["server"])
-    pin = parse_pin(given["pin"]) if given["pin"] else server.pin
+    asks = given["server"] is None
+    if asks and not terminal.has_terminal():
+        raise InputError("No server was named.", "Give SERVER: HOST[:PORT], or the securechat:// line that it prints.")
     profile = make_private_directory(profile_path(given["profile"]))
     state = State.open(profile / "state.sqlite")
     try:
-        room = _choose_room(given["room"] or server.room, state)
-        nick = choose_nick(given["nick"], state)
-        raw = _given_passphrase(given)
-        secret = state.secret(room) if raw is None else None
-        passphrase = "" if secret else normalise_passphrase(_prompt(room) if raw is None else raw)
-        yield Entrance(server, pin, room, nick, profile, state, secret or b"", passphrase)
+        yield _ask(given, profile, state) if asks else _look(given, profile, state)
     finally:
         state.close()
+
+
+def _look(given: dict[str, Any], profile: Path, state: State) -> Entrance:
+    """Find everything in what was given and in the profile, but for a passphrase that is asked for."""
+    server = parse_server(given["server"])
+    room = _choose_room(given["room"] or server.room, state)
+    nick = choose_nick(given["nick"], state)
+    raw = _given_passphrase(given)
+    secret = state.secret(room) if raw is None else None
+    passphrase = "" if secret else normalise_passphrase(_prompt(room) if raw is None else raw)
+    pin = parse_pin(given["pin"]) if given["pin"] else server.pin
+    return Entrance(server, pin, room, nick, profile, state, secret or b"", passphrase)
+
+
+def _ask(given: dict[str, Any], profile: Path, state: State) -> Entrance:
+    """Ask the person for what was not given; whoever has a passphrase made has a new room in mind."""
+    from securechat.cli import asking
+
+    server = asking.ask_server(recent(state))
+    room = _choose_room(given["room"] or server.room or asking.ask_room(), state)
+    nick = choose_nick(given["nick"] or asking.ask_nick(choose_nick(None, state)), state)
+    raw = _given_passphrase(given)
+    secret = state.secret(room) if raw is None else None
+    passphrase = "" if raw is None else normalise_passphrase(raw)
+    if not passphrase and not secret:
+        passphrase, is_new = asking.ask_passphrase(room)
+        given["create"] = given["create"] or (is_new and not given["must_exist"])
+    pin = parse_pin(given["pin"]) if given["pin"] else server.pin
+    return Entrance(server, pin, room, nick, profile, state, secret or b"", passphrase)
 
 
 def _choose_room(given: str, state: State) -> str:

@@ -40,16 +40,19 @@ def _read(field: "Field[Any]", value: str) -> int | float | Rate:
     default = getattr(SERVER, field.name)
     if isinstance(default, Rate):
         burst, _, per_second = value.partition(":")
-        return Rate(int(_number(field, burst)), _number(field, per_second))
-    number = _number(field, value)
+        return Rate(int(_number(field, burst, 1)), _number(field, per_second))
+    number = _number(field, value, 0 if isinstance(default, float) else 1)
+    least, most = field.metadata["within"]
+    if not least <= number <= most:
+        raise InputError(f"{_dashed(field)} is {least} to {most} {field.metadata['unit']}.", _NEXT_STEP)
     return number if isinstance(default, float) else int(number)
 
 
-def _number(field: "Field[Any]", text: str) -> float:
+def _number(field: "Field[Any]", text: str, least: float = 0.0) -> float:
     """Read a number above 0 with a unit: a limit of 0 would be another way to stop the server."""
     match = _NUMBER.fullmatch(text)
     number = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if not number:
+    if not number or number < least:
         form = "BURST:PER_SECOND" if isinstance(getattr(SERVER, field.name), Rate) else "NUMBER"
         raise InputError(
             f"{_dashed(field)} is written {form}, above 0; sizes may end in KiB, MiB or GiB.",

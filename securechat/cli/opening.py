@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+import trio
+
 from securechat.cli import interrupt
 from securechat.cli.entrance import Entrance
 from securechat.client.address import ServerAddress
@@ -21,7 +23,7 @@ Make = Callable[..., Opener]
 Main = Callable[[Make], Awaitable[None]]
 
 
-def run(main: Main, entrance: Entrance, given: dict[str, Any]) -> None:
+def run(main: Main, entrance: Entrance, given: dict[str, Any], start: interrupt.Start = trio.run) -> None:
     """Run ``main`` under trio, until it ends or Ctrl-C.
 
     Args:
@@ -29,6 +31,7 @@ def run(main: Main, entrance: Entrance, given: dict[str, Any]) -> None:
             takes the options that the command decides.
         entrance: What was found out.
         given: The options of the command line by name.
+        start: Runs an async function under trio.
     """
     profile = Profile(entrance.profile)
     options = partial(
@@ -47,7 +50,7 @@ def run(main: Main, entrance: Entrance, given: dict[str, Any]) -> None:
     def make(**decided: Any) -> Opener:
         return partial(open_conversation, options(**decided))
 
-    interrupt.run(main, make)
+    interrupt.run(main, make, start=start)
 
 
 def _derive(entrance: Entrance) -> RoomSecret:

@@ -68,7 +68,7 @@ async def _serve(given: dict[str, Any]) -> None:
         )
         gate = Gate(configuration.allowed)
         server = Server(configuration, ServerTls.load(pair), gate)
-        legacy = LegacyServer(pair, gate) if given["compat"] else None
+        legacy = LegacyServer(pair, gate) if given["compat"] is not None else None
         running: list[_Running] = [server, legacy] if legacy else [server]
         async with trio.open_nursery() as nursery:
 
@@ -111,7 +111,7 @@ def _read_place(option: str, where: str, default: str) -> tuple[str, int]:
         InputError: It is neither.
     """
     host, _, port = where.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port[:6]) > _MOST_PORT:
+    if not port.isascii() or not port.isdigit() or len(port) > len(str(_MOST_PORT)) or int(port) > _MOST_PORT:
         raise InputError(f"{where!r} is no place to listen.", f"Give --{option} [HOST:]PORT.")
     return host.strip("[]") or default, int(port)
 
@@ -122,7 +122,11 @@ async def _open_compat(where: str) -> list[trio.SocketListener]:
     Raises:
         SecurechatError: The port is in use, or the address is not this machine's.
     """
-    listeners = await open_listeners(*_read_place("compat", where, _ANY))
+    place = _read_place("compat", where, _ANY)
+    try:
+        listeners = await open_listeners(*place)
+    except SecurechatError as error:
+        raise SecurechatError(error.message, "Give --compat another [HOST:]PORT.") from error
     address, number = listeners[0].socket.getsockname()[:2]
     _logger.warning(
         "NOT ENCRYPTED: old programs are served on %s:%d; whoever is on the way reads everything there", address, number

@@ -43,7 +43,7 @@ def load_defaults(group: click.Group, path: Path) -> dict[str, dict[str, Any]]:
     """Read ``config.toml`` as click's default map.
 
     Raises:
-        InputError: It is not TOML, or names an unknown table or key; with the line.
+        InputError: It is not TOML, names an unknown table or key, or gives one a value of another kind; with the line.
     """
     if not path.exists():
         return {}
@@ -52,7 +52,7 @@ def load_defaults(group: click.Group, path: Path) -> dict[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}.", "Mend it.") from error
     defaults: dict[str, dict[str, Any]] = {}
     for table, values in tables.items():
@@ -60,11 +60,15 @@ def load_defaults(group: click.Group, path: Path) -> dict[str, dict[str, Any]]:
         if commands is None or not isinstance(values, dict):
             raise _unknown(path, text, table)
         settings = {command: _settings_of(group.commands[command]) for command in commands}
-        for command, known in settings.items():
-            defaults[command] = {known[_dashed(key)]: value for key, value in values.items() if _dashed(key) in known}
-        for key in values:
-            if not any(_dashed(key) in known for known in settings.values()):
+        defaults |= {command: {} for command in commands}
+        for key, value in values.items():
+            taken = {command: known[_dashed(key)] for command, known in settings.items() if _dashed(key) in known}
+            if not taken:
                 raise _unknown(path, text, table, key)
+            for command, setting in taken.items():
+                if not _fits(setting, value):
+                    raise _misfit(path, text, table, key)
+                defaults[command][str(setting.name)] = value if isinstance(value, bool | list) else str(value)
     return defaults
 
 
@@ -72,10 +76,10 @@ def _dashed(key: str) -> str:
     return key.replace("_", "-")
 
 
-def _settings_of(command: click.Command) -> dict[str, str]:
-    """Return what may be set for a command: the options without their dashes, with the names of their parameters."""
+def _settings_of(command: click.Command) -> dict[str, click.Option]:
+    """Return what may be set for a command: the options, by their names without dashes."""
     return {
-        name.removeprefix("--"): parameter.name
+        name.removeprefix("--"): parameter
         for parameter in command.params
         if isinstance(parameter, click.Option) and parameter.name not in FLAGS_ONLY
         for name in parameter.opts
@@ -83,12 +87,36 @@ def _settings_of(command: click.Command) -> dict[str, str]:
     }
 
 
-def _unknown(path: Path, text: str, table: str, key: str = "") -> InputError:
+def _fits(setting: click.Option, value: object) -> bool:
+    """Tell whether a value is of the kind that an option takes: what it means is click's to judge."""
+    if setting.is_flag:
+        return isinstance(value, bool)
+    if setting.multiple:
+        return isinstance(value, list) and all(_is_word(item) for item in value)
+    return _is_word(value) or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _is_word(value: object) -> bool:
+    """Tell whether a value might have been an argument."""
+    return isinstance(value, str) and "\0" not in value
+
+
+def _at(path: Path, text: str, table: str, key: str) -> str:
     number = _find_line(text, table, key)
-    line = f", line {number}" if number else ""
+    return f"{path}, line {number}" if number else str(path)
+
+
+def _unknown(path: Path, text: str, table: str, key: str = "") -> InputError:
     return InputError(
-        f"{path}{line}: {(key or table)!r} is no setting.",
+        f"{_at(path, text, table, key)}: {(key or table)!r} is no setting.",
         "Tables are [server] and [client]; keys are the options, as in retain-messages.",
+    )
+
+
+def _misfit(path: Path, text: str, table: str, key: str) -> InputError:
+    return InputError(
+        f"{_at(path, text, table, key)}: {key!r} has a value of another kind than the option.",
+        'Write text as "ann", a number as 5, a switch as true, and what may be given more than once as ["a", "b"].',
     )
 
 

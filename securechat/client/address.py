@@ -4,6 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
+from unicodedata import normalize
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from securechat.errors import InputError
@@ -12,6 +13,7 @@ from securechat.transport.pins import format_pin, parse_pin
 DEFAULT_PORT: Final = 7443
 _SCHEME: Final = "securechat"
 _WHERE: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:/@?#\s]+))(?::([0-9]{1,5}))?")
+_ZONE: Final = re.compile(r"[A-Za-z0-9._~-]+")
 _MOST_PORT: Final = 65535
 
 
@@ -57,6 +59,7 @@ def parse_server(text: str, default_port: int = DEFAULT_PORT) -> ServerAddress:
         if parts.scheme != _SCHEME or set(query) - {"pin"} or parts.fragment or parts.username is not None:
             raise ValueError(text)
         room = unquote(parts.path.removeprefix("/"), errors="strict")
+        room.encode()  # what an argument held that is not UTF-8 is no room's name
     except ValueError as error:
         raise InputError(
             "This is not a join line.", "It reads securechat://HOST[:PORT][/ROOM][?pin=sha256:...]."
@@ -68,20 +71,33 @@ def parse_server(text: str, default_port: int = DEFAULT_PORT) -> ServerAddress:
 
 def _parse_host(text: str, default_port: int) -> ServerAddress:
     if _is_ipv6(text):
-        return ServerAddress(text.lower(), default_port)
+        return ServerAddress(_lower_ipv6(text), default_port)
     match = _WHERE.fullmatch(text)
     if match is not None:
         ipv6, name, port = match.groups()
         number = int(port) if port else default_port
-        is_host = _is_ipv6(ipv6) if ipv6 else name.isprintable() and name.strip(".")
+        is_host = _is_ipv6(ipv6) if ipv6 else _is_name(name)
         if is_host and 1 <= number <= _MOST_PORT:
-            return ServerAddress((ipv6 or name.rstrip(".")).lower(), number)
+            return ServerAddress(_lower_ipv6(ipv6) if ipv6 else name.rstrip(".").lower(), number)
     raise InputError(f"{text!r} names no server.", "Give HOST, HOST:PORT or a securechat:// line.")
 
 
+def _is_name(text: str) -> bool:
+    """Tell whether ``text`` may be a DNS name, and is none that contains a delimiter of URLs in another form."""
+    return text.isprintable() and bool(text.strip(".")) and not set("[]:/@?#") & set(normalize("NFKC", text))
+
+
 def _is_ipv6(text: str) -> bool:
+    """Tell whether ``text`` is an IPv6 address, with or without a zone (RFC 4007, section 11)."""
+    address, _, zone = text.partition("%")
     try:
-        ipaddress.IPv6Address(text)
+        ipaddress.IPv6Address(address)
     except ValueError:
         return False
-    return True
+    return "%" not in text or _ZONE.fullmatch(zone) is not None
+
+
+def _lower_ipv6(text: str) -> str:
+    """Return an address in lower case; the zone is the name of an interface and stays."""
+    address, mark, zone = text.partition("%")
+    return address.lower() + mark + zone

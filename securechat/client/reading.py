@@ -13,6 +13,7 @@ from securechat.client.counters import Counters, Verdict
 from securechat.client.letters import Letter
 from securechat.client.people import People
 from securechat.client.state import Heard
+from securechat.client.tally import Tally
 from securechat.errors import Failure
 from securechat.protocol import chain
 from securechat.sealing import body as bodies
@@ -78,6 +79,9 @@ class Reading:
         alarms: Holds back what a server can cause without end.
         session: This run, 16 bytes: by it its own messages are known.
         clock: Returns this machine's clock in ms since 1970 UTC.
+
+    Attributes:
+        tally: What was read, as the server sees it.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Reading:
         self._clock = clock
         self._forked: set[tuple[bytes, bytes]] = set()
         self._heard: list[Heard] = []
+        self.tally = Tally()
 
     def take_heard(self) -> list[Heard]:
         """Return what was heard since the last call, to be remembered."""
@@ -115,6 +120,7 @@ class Reading:
         judged = self._counters.judge(heard, is_older=place.is_older, is_reread=place.is_reread)
         if judged.verdict is Verdict.DUPLICATE or (judged.verdict is Verdict.AGAIN and place.was_shown):
             return []
+        self.tally.add(letter, place.clock)
         if judged.verdict is Verdict.CONFLICT:
             what = f"the second, {place.sequence}, is not shown."
             text = f"{sender.name} signed two different messages with one number; {what}"

@@ -57,10 +57,11 @@ class Roster:
 
     @property
     def present(self) -> dict[int, Present]:
-        """Who is here, by member number, once; whether somebody is verified may have changed since they came."""
+        """Who is here, by member number; who is here under several, once."""
         return {min(here.numbers): self._as_known_now(here.present) for here in self._runs.values()}
 
     def _as_known_now(self, present: Present) -> Present:
+        """Return a member with their verification of now: it may have come after they did."""
         return present._replace(sender=self._people.sender(present.sender.nick, present.sender.identity))
 
     def join(self, own: int, listed: int) -> list[Event]:

@@ -16,7 +16,6 @@ from securechat.client.letters import Letter
 from securechat.client.people import People
 from securechat.client.reading import Links, Place, Reading
 from securechat.client.state import Heard, Position
-from securechat.client.tally import Tally
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Joined, Past
 from securechat.sealing.body import Here
@@ -78,11 +77,11 @@ class Transcript:
         self.newest = 0
         self.head = b""
         self.follows = False
-        self.tally = Tally()
         self._alarms = Alarms(clock)
         self._links = Links()
         self._reading = Reading(people, counters, self._links, self._alarms, session, clock)
         self._followed = 0  # up to here, an earlier run of this client has followed this log
+        self.tally = self._reading.tally
         self._target = 0  # the newest sequence known to exist
         self._announced = 0  # the newest at JOINED: up to there it is backlog
         self._first_shown = 1
@@ -280,9 +279,7 @@ class Transcript:
             is_reread=sequence <= self._followed,
             was_shown=sequence <= self._reread,
         )
-        if events := self._reading.read(letter, place):
-            self.tally.add(letter, clock)
-        return events
+        return self._reading.read(letter, place)
 
     def presence(self, here: Here, identity: bytes, *, is_live: bool) -> list[Event]:
         """Take in what a member's presence says of its messages; only a live one is known to be of now."""

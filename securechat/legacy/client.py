@@ -5,10 +5,9 @@ and nobody is who they say they are.
 """
 
 import datetime
-import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,8 +20,10 @@ from securechat.client.clock import now_ms, seconds_left
 from securechat.client.conversation import Event, Kind, Present, Sender, Unsent
 from securechat.client.trust import Trust
 from securechat.errors import ChannelClosedError, InputError, UnreachableError
-from securechat.legacy import codec
-from securechat.legacy.codec import Joined, Left, LegacyError, Notice, Other, Said, UnitDecoder, Welcome
+from securechat.legacy import codec, notices
+from securechat.legacy.codec import Heard, LegacyError
+from securechat.legacy.hearing import Texts, Unacknowledged
+from securechat.legacy.notices import Joined, Left, Notice, Other, Said, Welcome
 from securechat.transport.channel import SocketChannel
 
 DEFAULT_PORT = 12345
@@ -35,8 +36,8 @@ class LegacyOptions:
 
     Attributes:
         server: Where.
-        room: The room, as it is.
-        nick: The nickname.
+        room: The room, as it is; all of it in GBK.
+        nick: The nickname, as GBK carries it.
         trust: How the server is recognised; None to talk without TLS.
     """
 
@@ -44,54 +45,6 @@ class LegacyOptions:
     room: str
     nick: str
     trust: Trust | None
-
-
-class _Unacknowledged:
-    """What was sent and has not come back, oldest first.
-
-    On a slow way a message may come back in parts, or together with the next one. Spaces, with which
-    units are filled up, do not count.
-    """
-
-    def __init__(self) -> None:
-        self._messages: deque[Unsent] = deque()
-        self._heard = ""  # the beginning of the oldest
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def __iter__(self) -> Iterator[Unsent]:
-        return iter(self._messages)
-
-    def append(self, message: Unsent) -> None:
-        """Note that a message was sent."""
-        self._messages.append(message)
-
-    def take_all(self) -> int:
-        """Forget everything and return how many messages that were."""
-        count = len(self._messages)
-        self._messages.clear()
-        self._heard = ""
-        return count
-
-    def hear(self, text: str) -> bool:
-        """Take in what came back under this member's name; tell whether a message is whole now."""
-        text = _bare(text)
-        self._heard += text
-        before = len(self._messages)
-        while self._messages and self._heard.startswith(first := _bare(self._messages[0].text)):
-            self._heard = self._heard.removeprefix(first)
-            self._messages.popleft()
-        waiting = [_bare(message.text) for message in self._messages]
-        if not "".join(waiting).startswith(self._heard):  # of another of this name, or one was lost before
-            self._heard = ""
-            if text in waiting:
-                del self._messages[waiting.index(text)]
-        return len(self._messages) < before
-
-
-def _bare(text: str) -> str:
-    return text.replace(" ", "")
 
 
 class LegacyConversation:
@@ -116,7 +69,7 @@ class LegacyConversation:
         self._scope = trio.CancelScope()
         self._pausing: trio.CancelScope | None = None
         self._waiting: deque[Unsent] = deque()
-        self._sent = _Unacknowledged()
+        self._sent = Unacknowledged()
         self._work = trio.Event()
         self._echo = trio.Event()
         self._acknowledged = trio.Event()
@@ -163,9 +116,9 @@ class LegacyConversation:
             raise InputError(f"{self.pending} messages wait for the server already.", "Wait until they are sent.")
         if is_action:
             text = f"* {self.nick} {text}"
-        pieces = codec.split(text.rstrip(" "), limits.LEGACY_SENT_BYTES)
         now = now_ms()
-        self._waiting.extend(Unsent(now, piece.decode("gbk"), is_action) for piece in pieces)
+        pieces = codec.split(text.rstrip(" "), limits.LEGACY_SENT_BYTES)
+        self._waiting.extend(Unsent(now, piece, is_action) for piece in pieces)
         self._work.set()
 
     def rename(self, nick: str) -> None:
@@ -245,19 +198,24 @@ class LegacyConversation:
             await self._leave(channel)
 
     async def _connect(self) -> SocketChannel:
+        """Connect: an end in good order, also of a client that is killed, breaks the threads of an original server."""
         options = self._options
+        channel: SocketChannel
         if options.trust is None:
-            return await trust.open_plain(options.server)
-        channel, _ = await trust.connect(options.server, options.trust, labels.LEGACY_ALPN)
+            channel = await trust.open_plain(options.server)
+        else:
+            channel, _ = await trust.connect(options.server, options.trust, labels.LEGACY_ALPN)
+        channel.reset_on_close()
         return channel
 
     async def _leave(self, channel: SocketChannel) -> None:
-        """Leave by a reset: an end in good order breaks the threads of an original server."""
         if unknown := self._sent.take_all():
             self.refused += unknown
             what = "1 message" if unknown == 1 else f"{unknown} messages"
             self._produce_now(f"It is not known whether {what} arrived.")
+            self._acknowledged.set()
         self._names.clear()
+        self._follows = None
         with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.LEGACY_FLUSH_TIMEOUT):
             await channel.reset()
 
@@ -269,26 +227,29 @@ class LegacyConversation:
 
     async def _stay(self, channel: SocketChannel, nursery: trio.Nursery, joined: Callable[[], Awaitable[None]]) -> None:
         """Read until the connection ends; begin to write when the welcome has come."""
-        decoder = UnitDecoder()
-        is_welcome = False
+        texts = Texts(channel)
+        heard = await self._enter(texts)
+        self._channel = channel
+        await joined()
+        nursery.start_soon(self._write, texts)
         while True:
-            if is_welcome or self._channel is not None:
-                text = await _next_text(channel, decoder)
-            else:
-                with trio.move_on_after(limits.REPLY_TIMEOUT) as waiting:
-                    text = await _next_text(channel, decoder)
-                if waiting.cancelled_caught:
-                    raise LegacyError("it does not answer")
-            if not is_welcome:
-                is_welcome = True
-                self._channel = channel
-                await joined()
-                nursery.start_soon(self._write, channel)
-                self._caught_up.set()
-            for notice in codec.parse_notices(text):
+            for notice in heard:
                 await self._take(notice)
+            self._caught_up.set()
+            heard = self._parse(await texts.next())
 
-    async def _write(self, channel: SocketChannel) -> None:
+    async def _enter(self, texts: Texts) -> list[Notice]:
+        """Return what came up to the welcome. An original server may tell something else before it, and seldom all."""
+        heard: list[Notice] = []
+        with trio.move_on_after(limits.REPLY_TIMEOUT) as waiting:
+            while not any(isinstance(notice, Welcome) for notice in heard):
+                heard += self._parse(await texts.next())
+                waiting.deadline = min(waiting.deadline, trio.current_time() + limits.LEGACY_HEAD_TIMEOUT)
+        if not heard:
+            raise LegacyError("it does not answer")
+        return heard
+
+    async def _write(self, texts: Texts) -> None:
         """Send one message after another: the next when the last has come back, or after a second."""
         while True:
             self._work = trio.Event()
@@ -296,8 +257,7 @@ class LegacyConversation:
                 message = self._waiting.popleft()
                 self._sent.append(message)
                 self._echo = trio.Event()
-                for unit in codec.encode(message.text):
-                    channel.send(unit)
+                texts.channel.send(codec.encode(message.text, is_ended=texts.decoder.is_ours))
                 with trio.move_on_after(limits.LEGACY_ECHO_TIMEOUT):
                     await self._echo.wait()
             await self._work.wait()
@@ -310,7 +270,15 @@ class LegacyConversation:
     async def _tell(self, text: str) -> None:
         await self._produce.send(_notice(text))
 
+    def _parse(self, heard: Heard) -> list[Notice]:
+        """Return the notices in a text. Of an original server it may hold several, or a piece of one."""
+        if heard.is_notice:
+            self._follows = None
+            return [notices.parse_notice(heard.text)]
+        return notices.parse_notices(heard.text, [message.text for message in self._sent])
+
     async def _take(self, notice: Notice) -> None:
+        follows, self._follows = self._follows, None
         match notice:
             case Welcome(names, addition):
                 self._names.clear()
@@ -334,8 +302,9 @@ class LegacyConversation:
             case Said():
                 self._follows = notice
                 await self._hear(notice)
-            case Other(text) if self._follows is not None:
-                await self._hear(self._follows._replace(text=text))
+            case Other(text) if follows is not None:
+                self._follows = follows
+                await self._hear(follows._replace(text=text))
             case Other(text):
                 await self._tell(text)
 
@@ -356,22 +325,6 @@ class LegacyConversation:
             if known == name:
                 del self._names[number]
                 return
-
-
-async def _next_text(channel: SocketChannel, decoder: UnitDecoder) -> str:
-    """Return the next text of the server: up to the end of a unit, or to a pause after whole characters."""
-    data = b""
-    while True:
-        text = "".join(decoder.feed(data))
-        if text:
-            return text
-        data = b""
-        with trio.move_on_after(limits.LEGACY_QUIET if decoder.is_whole else math.inf):
-            data = await channel.receive()
-        if not data:
-            if text := decoder.flush():
-                return text
-            data = await channel.receive()
 
 
 def _notice(text: str) -> Event:

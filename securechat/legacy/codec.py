@@ -1,17 +1,17 @@
-"""The bytes of the old protocol, sans-I/O: ``base64(text in GBK)`` units, back to back (PROTOCOL.md, section 8).
+"""The bytes of the old protocol, sans-I/O: ``base64(text in GBK)``, back to back (PROTOCOL.md, section 8).
 
-Old programs decode whatever one read of at most 4,096 bytes returns as one unit, and drop what follows
-a ``=``. So the units that are made here have none, and stay below that; those that are read here may be
-glued or split anywhere.
+Old programs decode whatever one read of at most 4,096 bytes returns as one unit, drop what follows a
+``=``, and pass over what is not of base64. So what is told goes in cells of one size, which a read does
+not cut; what is read here may be glued or split anywhere.
 """
 
 import base64
 import binascii
 import codecs
-import itertools
 import json
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from securechat import limits
@@ -19,8 +19,10 @@ from securechat.text import sanitise
 
 _QUAD: Final = 4
 _END: Final = b"="
-_FIRST_LEAD_BYTE: Final = 0x81  # of a GBK character of two bytes
+_CHARACTER: Final = re.compile(rb"[\x81-\xff].|.", re.DOTALL)  # of GBK
 _SPACE: Final = re.compile(rb"[\r\n\t ]+")
+_LINE_FEEDS: Final = re.compile(rb"\n+")
+_IMPOSSIBLE: Final = re.compile(rb"[^A-Za-z0-9+/=]")
 
 
 class LegacyError(Exception):
@@ -34,32 +36,76 @@ class LegacyError(Exception):
 # Writing
 
 
-def encode(text: str) -> list[bytes]:
-    """Return the units that carry ``text``: of at most 4,096 characters, each of whole characters, without ``=``.
+def encode(text: str, *, is_ended: bool = False) -> bytes:
+    """Return a client's unit that carries ``text``, filled up with one or two spaces where need be.
 
-    The last one is filled up with at most two spaces.
+    Args:
+        text: What GBK cannot carry of it is replaced by ``?``.
+        is_ended: Whether it ends with ``=``, which our own listener takes for its end, and after which old
+            servers drop what is glued to it; else it has none.
     """
-    pieces = split(text, limits.LEGACY_UNIT_BYTES)
-    return [base64.b64encode(piece.ljust(-(-len(piece) // 3) * 3)) for piece in pieces]
+    raw = _to_gbk(text)
+    if is_ended:
+        return base64.b64encode(raw if len(raw) % 3 else raw + b" ")
+    return base64.b64encode(_fill(raw))
 
 
-def split(text: str, most: int) -> list[bytes]:
-    """Return the GBK of ``text`` in pieces of at most ``most`` bytes, none of which ends within a character.
+def cells(text: str) -> bytes:
+    """Return a server's cells that carry ``text``: each of 256 characters, and decoded on its own.
 
-    All but the last have a multiple of three bytes, which base64 writes without ``=``. What GBK cannot
-    carry is replaced by ``?``.
+    The rest of a cell is spaces, after the last piece line feeds; old programs pass over both. The text
+    gets at most two spaces at its end, and within it only where bytes and characters never part at a quad.
     """
-    raw = text.encode("gbk", errors="replace")
+    size = limits.LEGACY_CELL_CHARACTERS
+    pieces = _cut(_to_gbk(text), limits.LEGACY_CELL_BYTES, _ends_quad)
+    *more, last = [base64.b64encode(_fill(piece)) for piece in pieces]
+    return b"".join([*(piece.ljust(size) for piece in more), last.ljust(size, b"\n")])
+
+
+def split(text: str, most: int) -> list[str]:
+    """Return ``text`` as GBK carries it, as messages of at most ``most`` bytes.
+
+    None ends with a space, which who receives it would take for filling: of a run of spaces that is longer
+    than a message, the rest is lost.
+    """
+    pieces = _cut(_to_gbk(text), most, _ends_without_space)
+    return [piece.decode("gbk") for piece in pieces if piece.strip(b" ")]
+
+
+def spell(text: str) -> str:
+    """Return ``text`` as it comes back from GBK: what that cannot carry is ``?``."""
+    return _to_gbk(text).decode("gbk")
+
+
+def _to_gbk(text: str) -> bytes:
+    return text.encode("gbk", errors="replace")
+
+
+def _fill(raw: bytes) -> bytes:
+    return raw.ljust(-(-len(raw) // 3) * 3)
+
+
+def _ends_quad(raw: bytes, start: int, end: int) -> bool:
+    del raw
+    return (end - start) % 3 == 0
+
+
+def _ends_without_space(raw: bytes, start: int, end: int) -> bool:
+    del start
+    return raw[end - 1] != ord(" ")
+
+
+def _cut(raw: bytes, most: int, is_good: Callable[[bytes, int, int], bool]) -> list[bytes]:
+    """Cut GBK into pieces of at most ``most`` bytes: never within a character, and where it can be at a good end."""
+    ends = [match.end() for match in _CHARACTER.finditer(raw)]
     pieces = []
-    start = at = end = 0
-    while at < len(raw):
-        at += 2 if raw[at] >= _FIRST_LEAD_BYTE else 1
-        if at - start > most:
-            pieces.append(raw[start:end])
-            start = end
-        if (at - start) % 3 == 0:
-            end = at
-    return [*pieces, raw[start:]] if raw else []
+    start = first = 0
+    while len(raw) - start > most:
+        within = ends[first : bisect_right(ends, start + most, first)]
+        end = next((end for end in reversed(within) if is_good(raw, start, end)), within[-1])
+        pieces.append(raw[start:end])
+        start, first = end, bisect_right(ends, end, first)
+    return [*pieces, raw[start:]]
 
 
 # Reading
@@ -69,29 +115,38 @@ class UnitDecoder:
     """Read units, however they are glued or split.
 
     A unit ends at ``=``; where there is none, its end is not in the bytes: ``flush`` takes a pause for one.
+
+    Args:
+        most: Characters after which a unit that does not end is told in parts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = limits.LEGACY_MESSAGE_CHARACTERS) -> None:
+        self._most = most
         self._quads = bytearray()  # read, and no whole quad yet
         self._text = ""
         self._gbk = codecs.getincrementaldecoder("gbk")()
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Take bytes in and yield the texts that have ended.
+        """Take bytes in and yield the texts that have ended, before any error behind them.
 
         Raises:
             LegacyError: They are not base64, or what they hold is not GBK.
         """
-        self._quads += _SPACE.sub(b"", data)
+        good, bad = _part(data)
+        self._quads += good
         while True:
             end = self._quads.find(_END)
+            if end == 0:  # it ends a quad and begins none, whatever came before it at once
+                raise LegacyError("not base64")
             whole = len(self._quads) // _QUAD * _QUAD
-            taken = min(whole, end // _QUAD * _QUAD + _QUAD) if end >= 0 else whole
+            taken = min(whole, -(-end // _QUAD) * _QUAD) if end > 0 else whole
+            if not taken and bad:
+                raise LegacyError("not base64")
             if not taken:
                 return
             self._text += self._decode(bytes(self._quads[:taken]), is_last=0 <= end < taken)
             del self._quads[:taken]
-            if 0 <= end < taken or len(self._text) >= limits.LEGACY_MESSAGE_CHARACTERS:
+            if 0 <= end < taken or len(self._text) >= self._most:
                 yield self._take()
 
     def _decode(self, quads: bytes, *, is_last: bool) -> str:
@@ -107,6 +162,11 @@ class UnitDecoder:
         return text
 
     @property
+    def text(self) -> str:
+        """What was read and has not ended."""
+        return self._text
+
+    @property
     def is_whole(self) -> bool:
         """Whether what was read ends with a whole quad and character."""
         return not self._quads and not self._gbk.getstate()[0]
@@ -114,6 +174,52 @@ class UnitDecoder:
     def flush(self) -> str:
         """Return what was read and has not ended, if it ends with a whole quad and character; empty for nothing."""
         return self._take() if self.is_whole else ""
+
+
+def _part(data: bytes) -> tuple[bytes, bytes]:
+    """Return bytes without white space, up to the first that base64 has not, and from there on."""
+    data = _SPACE.sub(b"", data)
+    match = _IMPOSSIBLE.search(data)
+    end = match.start() if match else len(data)
+    return data[:end], data[end:]
+
+
+class Heard(NamedTuple):
+    """A text that a server sent; whether it is one whole notice, as our own listener marks it."""
+
+    text: str
+    is_notice: bool
+
+
+class ServerDecoder:
+    """Read what a server sends.
+
+    Attributes:
+        units: The units: those of an original server have no mark of their end but ``=``.
+        is_ours: Whether line feeds were seen, with which our own listener ends each notice.
+    """
+
+    def __init__(self) -> None:
+        self.units = UnitDecoder(limits.LEGACY_NOTICE_CHARACTERS)
+        self.is_ours = False
+
+    def feed(self, data: bytes) -> Iterator[Heard]:
+        """Take bytes in and yield the texts that have ended.
+
+        Raises:
+            LegacyError: They are not base64, or what they hold is not GBK.
+        """
+        *lines, rest = _LINE_FEEDS.split(data)
+        for line in lines:
+            self.is_ours = True
+            yield from self._feed(line)
+            if text := self.units.flush():
+                yield Heard(text, is_notice=True)
+        yield from self._feed(rest)
+
+    def _feed(self, data: bytes) -> Iterator[Heard]:
+        for text in self.units.feed(data):
+            yield Heard(text, is_notice=False)
 
 
 class Greeting(NamedTuple):
@@ -137,16 +243,19 @@ class GreetingDecoder:
         Raises:
             LegacyError: It is no greeting.
         """
-        self._read += _SPACE.sub(b"", data)
+        good, bad = _part(data)
+        self._read += good
         while len(self._read) >= _QUAD:
             quad = bytes(self._read[:_QUAD])
             del self._read[:_QUAD]
             ended = "".join(self._decoder.feed(quad))
             self._text += ended or self._decoder.flush()
             if greeting := self._parse(is_last=bool(ended)):
-                return greeting, bytes(self._read)
+                return greeting, bytes(self._read) + bad
             if len(self._text) > limits.LEGACY_GREETING_CHARACTERS:
                 raise LegacyError("a greeting without an end")
+        if bad:
+            raise LegacyError("not base64")
         return None
 
     def _parse(self, *, is_last: bool) -> Greeting | None:
@@ -163,110 +272,20 @@ class GreetingDecoder:
             return None
         except RecursionError:
             raise LegacyError("not JSON") from None
-        room, name = (clean(fields.get(key)) for key in ("room_id", "name"))
-        if not room or not name:
+        room, name = fields.get("room_id"), fields.get("name")
+        if not isinstance(room, str) or not isinstance(name, str):
             raise LegacyError("JSON without room_id or name")
-        return Greeting(room, name)
+        return Greeting(clean(room), clean(name) or NAMELESS)
 
 
-def clean(value: object) -> str:
-    """Return a name without what could drive a terminal or break a line; empty where there is none."""
-    return " ".join(sanitise(value).split()) if isinstance(value, str) else ""
+NAMELESS: Final = "匿名"  # somebody who gave no name: old servers let them in
+
+
+def clean(name: str) -> str:
+    """Return a name without what could drive a terminal or break a line; empty where nothing is left."""
+    return " ".join(sanitise(name).split())
 
 
 def greet(room: str, name: str) -> bytes:
     """Return a client's first unit."""
-    units = encode(json.dumps({"room_id": room, "name": name}, ensure_ascii=False))
-    return b"".join(units)
-
-
-# Notices
-
-NOT_ENCRYPTED: Final = "（注意：本房间未加密 NOT ENCRYPTED）"
-_STAMP: Final = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)：用户"
-_NAME: Final = r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"  # as Python writes a string
-_WELCOME: Final = re.compile(
-    rf"您已成功加入房间(.*?)，当前房间内有(\d+)位用户：\[({_NAME}(?:, {_NAME})*)?\](.*)", re.DOTALL
-)
-_JOINED: Final = re.compile(_STAMP + r"(.*)加入了聊天室。\s*", re.DOTALL)
-_SAID: Final = re.compile(_STAMP + r"(.*?)发送消息：(.*)", re.DOTALL)
-_LEFT: Final = re.compile(_STAMP + r"(.*)已经退出聊天!\s*", re.DOTALL)
-_NOTICE: Final = re.compile(rf"(?={_STAMP}|您已成功加入房间)")
-
-
-def welcome(room: str, names: list[str]) -> str:
-    """Return what a newcomer is told."""
-    return f"您已成功加入房间{room}，当前房间内有{len(names)}位用户：{names}"
-
-
-def joined(time: str, name: str) -> str:
-    """Return what the room is told of a newcomer."""
-    return f"{time}：用户{name}加入了聊天室。"
-
-
-def said(time: str, name: str, text: str) -> str:
-    """Return what the room is told of a message."""
-    return f"{time}：用户{name}发送消息：{text}"
-
-
-def left(time: str, name: str) -> str:
-    """Return what the room is told of somebody who has left."""
-    return f"{time}：用户{name}已经退出聊天!"
-
-
-class Welcome(NamedTuple):
-    """A welcome: the names of those who are here, and what the server adds."""
-
-    names: list[str]
-    addition: str
-
-
-class Joined(NamedTuple):
-    """Somebody joined."""
-
-    time: str
-    name: str
-
-
-class Said(NamedTuple):
-    """Somebody said something."""
-
-    time: str
-    name: str
-    text: str
-
-
-class Left(NamedTuple):
-    """Somebody left."""
-
-    time: str
-    name: str
-
-
-class Other(NamedTuple):
-    """Text that is no notice: what follows a message, or a server's own words."""
-
-    text: str
-
-
-Notice = Welcome | Joined | Said | Left | Other
-
-
-def parse_notices(text: str) -> list[Notice]:
-    """Return the notices in what a server sent, which may be several in one."""
-    starts = [match.start() for match in _NOTICE.finditer(text)]
-    bounds = sorted({0, *starts, len(text)})
-    return [_parse_notice(text[a:b]) for a, b in itertools.pairwise(bounds) if text[a:b].strip()]
-
-
-def _parse_notice(text: str) -> Notice:
-    if match := _WELCOME.match(text):
-        names = [re.sub(r"\\(.)", r"\1", name[1:-1]) for name in re.findall(_NAME, match[3] or "")]
-        return Welcome(names, match[4].strip())
-    if match := _SAID.fullmatch(text):
-        return Said(match[1], match[2], match[3].rstrip(" "))
-    if match := _JOINED.fullmatch(text):
-        return Joined(match[1], match[2])
-    if match := _LEFT.fullmatch(text):
-        return Left(match[1], match[2])
-    return Other(text.rstrip(" "))
+    return encode(json.dumps({"room_id": room, "name": name}, ensure_ascii=False))

@@ -16,13 +16,13 @@ import trio
 
 from securechat import labels, limits
 from securechat.errors import ChannelClosedError, SecurechatError
-from securechat.legacy import codec
+from securechat.legacy import codec, notices
 from securechat.legacy.codec import Greeting, GreetingDecoder, LegacyError, UnitDecoder
 from securechat.server.access import AccessLog
 from securechat.server.buckets import Bucket
 from securechat.server.gate import Gate
 from securechat.transport.certificates import Pair
-from securechat.transport.channel import SocketChannel, take_socket
+from securechat.transport.channel import SocketChannel, reset_on_close, take_socket
 from securechat.transport.tls import ServerTls
 from securechat.transport.tls_channel import TlsChannel
 
@@ -33,44 +33,64 @@ _TLS_HANDSHAKE = b"\x16"  # the first byte of a TLS connection (RFC 8446, sectio
 class _Member:
     """Somebody in a room of the old mode.
 
-    What is told goes out in portions of what old programs read at once, with a little time in between:
-    a read that ends within a portion may cut a character, and then their decoder fails.
+    What is told goes out notice by notice, or, when much waits, in portions of what old programs read at
+    once, with a little time in between: what they read together they print on one line.
     """
 
     def __init__(self, channel: SocketChannel, greeting: Greeting) -> None:
         self.channel = channel
         self.room, self.name = greeting
         self.scope = trio.CancelScope()
-        self._units: deque[bytes] = deque()
+        self._notices: deque[bytes] = deque()
         self._size = 0
         self._work = trio.Event()
 
-    def tell(self, units: list[bytes]) -> None:
-        """Send units soon, without waiting; who does not read is sent away."""
-        self._units.extend(units)
-        self._size += sum(map(len, units))
+    @property
+    def is_behind(self) -> bool:
+        """Whether much waits that the pace alone holds back; it does not wait for long."""
+        return self._size > limits.LEGACY_QUEUE_BYTES and not self.channel.backlog
+
+    def tell(self, cells: bytes) -> None:
+        """Send a notice soon, without waiting; who does not read is sent away."""
+        self._notices.append(cells)
+        self._size += len(cells)
         self._work.set()
-        if self._size + self.channel.backlog > limits.LEGACY_OUTBOX_BYTES:
+        waiting = self._size + self.channel.backlog
+        if self.channel.backlog and waiting > limits.LEGACY_OUTBOX_BYTES and not self.scope.cancel_called:
+            _logger.info("ended %s: it does not read, and %d KiB wait for it", self.channel.peer, waiting // limits.KIB)
             self.scope.cancel()
 
     async def write(self) -> None:
         """Run until cancelled: send what is told."""
         while True:
             await self._work.wait()
-            self.send_portion()
+            portion = self._next_portion()
+            for start in range(0, len(portion), limits.LEGACY_WRITE_BYTES):
+                self.channel.send(portion[start : start + limits.LEGACY_WRITE_BYTES])
             await self.channel.drain()
             await trio.sleep(limits.LEGACY_PACE)
-            if not self._units:
+            if not self._notices:
                 self._work = trio.Event()
 
-    def send_portion(self) -> bool:
-        """Send what an old program may read at once; tell whether there was anything."""
+    def _next_portion(self) -> bytes:
+        """Take one notice, or what an old program reads at once where more than that waits."""
+        most = limits.LEGACY_READ_BYTES
+        is_much = self._size > most
         portion = b""
-        while self._units and len(portion) + len(self._units[0]) <= limits.LEGACY_READ_BYTES:
-            portion += self._units.popleft()
+        while self._notices and len(portion) < most and (is_much or not portion):
+            notice = self._notices.popleft()
+            taken = most - len(portion)
+            portion += notice[:taken]
+            if rest := notice[taken:]:
+                self._notices.appendleft(rest)
         self._size -= len(portion)
-        self.channel.send(portion)
-        return bool(portion)
+        return portion
+
+    async def finish(self) -> None:
+        """Wait until what was told is sent, then end the connection. The caller sets the deadline."""
+        while self._notices:  # noqa: ASYNC110 - at the pace of ``write``
+            await trio.sleep(limits.LEGACY_PACE)
+        await self.channel.reset()
 
 
 class LegacyServer:
@@ -118,8 +138,9 @@ class LegacyServer:
 
     async def _accept(self, stream: trio.SocketStream) -> None:
         """Serve one connection: the one place where whatever goes wrong ends that connection alone."""
-        peer = "?"
+        peer = "somebody who left at once"  # and whose address the system has forgotten
         try:
+            reset_on_close(stream.socket)
             peer = str(stream.socket.getpeername()[0])
             with self._gate.count(peer) as exceeded:
                 if exceeded or not await self._gate.wait(peer):
@@ -175,10 +196,8 @@ class LegacyServer:
                     self._join(member)
                     await self._listen(member, rest)
                 self._leave(member)
-                while member.send_portion():
-                    pass
                 with trio.move_on_after(limits.LEGACY_FLUSH_TIMEOUT):
-                    await channel.reset()
+                    await member.finish()
                 nursery.cancel_scope.cancel()
         finally:
             self._leave(member)
@@ -187,8 +206,8 @@ class LegacyServer:
     def _join(self, member: _Member) -> None:
         members = self._rooms.setdefault(member.room, [])
         members.append(member)
-        member.tell(codec.encode(codec.welcome(member.room, [m.name for m in members]) + codec.NOT_ENCRYPTED))
-        self._tell(member.room, codec.joined(_now(), member.name))
+        member.tell(codec.cells(notices.welcome(member.room, [m.name for m in members]) + notices.NOT_ENCRYPTED))
+        self._tell(member.room, codec.cells(notices.joined(_now(), member.name)))
         self._record("joined", member)
 
     def _leave(self, member: _Member) -> None:
@@ -196,14 +215,14 @@ class LegacyServer:
         if member in members:
             members.remove(member)
             self._record("left", member)
-            self._tell(member.room, codec.left(_now(), member.name))
+            if not self._stop.is_set():
+                self._tell(member.room, codec.cells(notices.left(_now(), member.name)))
         if not members:
             self._rooms.pop(member.room, None)
 
-    def _tell(self, room: str, notice: str) -> None:
-        units = codec.encode(notice)
+    def _tell(self, room: str, cells: bytes) -> None:
         for member in self._rooms[room]:
-            member.tell(units)
+            member.tell(cells)
 
     def _record(self, what: str, member: _Member) -> None:
         self._access.legacy(what, member.channel.peer, member.name, member.room, len(self._rooms[member.room]))
@@ -230,9 +249,13 @@ class LegacyServer:
     async def _pass_on(self, member: _Member, text: str, bucket: Bucket) -> None:
         """Tell the room what somebody said; who says too much is read more slowly."""
         text = text.rstrip(" ")  # with which our own clients fill a unit up
-        if text:
-            await trio.sleep(bucket.spend())
-            self._tell(member.room, codec.said(_now(), member.name, text))
+        if not text:
+            return
+        cells = codec.cells(notices.said(_now(), member.name, text))
+        await trio.sleep(bucket.spend(max(1, len(cells) / limits.LEGACY_READ_BYTES)))
+        while any(other.is_behind for other in self._rooms[member.room]):  # noqa: ASYNC110 - their pace is this
+            await trio.sleep(limits.LEGACY_PACE)
+        self._tell(member.room, cells)
 
 
 async def _read_greeting(channel: SocketChannel) -> tuple[Greeting, bytes]:

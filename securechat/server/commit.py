@@ -2,11 +2,14 @@
 
 A message is delivered, which acknowledges it, only when the log holds it. While one commit runs, what
 comes in collects for the next: the busier the server, the larger the batches.
+
+Rooms take turns: a commit holds at most so much of one room, and one that has more waiting goes behind the
+others. Together with the bound on what a pass reads of a connection, that is why a flooded room cannot starve
+another one: a message waits for the commit that is running and for its own, and both are short.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 import trio
 
@@ -16,13 +19,8 @@ from securechat.history.log import Append, Appended, RoomLog
 from securechat.protocol import chain
 from securechat.protocol.messages import Code, Deliver
 from securechat.server.histogram import Histogram
-from securechat.server.room import Member, Room
+from securechat.server.room import Member, Room, Sent
 from securechat.server.rooms import Rooms
-
-
-class _Sent(NamedTuple):
-    member: Member
-    envelope: bytes
 
 
 class Committer:
@@ -54,7 +52,7 @@ class Committer:
         self._rooms = rooms
         self._clock = clock
         self._on_failure = on_failure
-        self._sent: deque[_Sent] = deque()
+        self._turns: deque[Room] = deque()  # rooms in which something waits, the next one first
         self._wake = trio.Event()
         self._most = most
         self._has_room = trio.Event()
@@ -65,9 +63,12 @@ class Committer:
 
     def submit(self, member: Member, envelope: bytes) -> None:
         """Take a message in; its sender's session is told by ``settle`` when it was answered."""
-        member.room.in_flight += 1
+        room = member.room
+        room.in_flight += 1
         self.in_flight_bytes += len(envelope)
-        self._sent.append(_Sent(member, envelope))
+        if not room.waiting:
+            self._turns.append(room)
+        room.waiting.append((member, envelope))
         self._wake.set()
 
     async def wait_room(self) -> None:
@@ -80,43 +81,46 @@ class Committer:
         while True:
             await self._wake.wait()
             taken = self._take()
-            if not self._sent:
+            if not self._turns:
                 self._wake = trio.Event()
-            batch = [sent for sent in taken if self._is_in_turn(sent)]
+            batch = [sent for sent in taken if self._is_in_order(*sent)]
             if batch:
                 await self._commit(batch)
             for member, envelope in taken:
                 member.room.in_flight -= 1
                 self.in_flight_bytes -= len(envelope)
                 member.receiver.settle(len(envelope))
-                self._rooms.release(member.room)
+            for room in {member.room for member, _ in taken}:
+                self._rooms.release(room)
             self._has_room.set()
             self._has_room = trio.Event()
 
-    def _take(self) -> list[_Sent]:
-        """Take what one commit may hold, at least one message."""
-        taken: list[_Sent] = []
+    def _take(self) -> list[Sent]:
+        """Take what one commit may hold, at least one message: a turn of each room, if there is space for so many."""
+        taken: list[Sent] = []
         size = 0
-        while self._sent and len(taken) < limits.COMMIT_MESSAGES:
-            size += len(self._sent[0].envelope)
-            if taken and size > limits.COMMIT_BYTES:
+        turn = max(limits.TURN_MESSAGES, limits.SHARED_MESSAGES // len(self._turns))
+        for _ in range(len(self._turns)):
+            if len(taken) >= limits.COMMIT_MESSAGES or size >= limits.COMMIT_BYTES:
                 break
-            taken.append(self._sent.popleft())
+            room = self._turns.popleft()
+            size += _take_turn(room.waiting, min(turn, limits.COMMIT_MESSAGES - len(taken)), taken)
+            if room.waiting:
+                self._turns.append(room)
         return taken
 
-    def _is_in_turn(self, sent: _Sent) -> bool:
+    def _is_in_order(self, member: Member, envelope: bytes) -> bool:
         """Refuse what a member sent behind a refused message; that one has to come again first."""
-        member = sent.member
         if member.refused is None:
             return True
-        envelope_id = chain.envelope_id(sent.envelope)
+        envelope_id = chain.envelope_id(envelope)
         if envelope_id == member.refused:
             member.refused = None
             return True
         member.refuse(envelope_id, Code.OUT_OF_ORDER, limits.STORAGE_RETRY, "an earlier message was refused")
         return False
 
-    async def _commit(self, batch: list[_Sent]) -> None:
+    async def _commit(self, batch: list[Sent]) -> None:
         clock = self._clock()
         began = trio.current_time()
         try:
@@ -135,13 +139,13 @@ class Committer:
             self.append_seconds.observe(trio.current_time() - began)
             self._deliver(batch, appended)
 
-    def _deliver(self, batch: list[_Sent], appended: list[Appended]) -> None:
+    def _deliver(self, batch: list[Sent], appended: list[Appended]) -> None:
         """Fan out what is new, one write to a member for each room; answer a resend to its sender alone."""
         frames: dict[Room, list[bytes]] = {}
         resent: list[tuple[Member, bytes]] = []
         for (member, envelope), (sequence, clock, head) in zip(batch, appended, strict=True):
             room = member.room
-            frame = Deliver(room.handle, sequence, clock, envelope).encode()
+            frame = Deliver.frame(room.handle, sequence, clock, envelope)
             if head:
                 room.advance(sequence, head)
                 frames.setdefault(room, []).append(frame)
@@ -153,3 +157,14 @@ class Committer:
             room.fan_out(b"".join(new))
         for member, frame in resent:
             member.receiver.send(frame)
+
+
+def _take_turn(waiting: deque[Sent], most: int, taken: list[Sent]) -> int:
+    """Move at most so many messages of one room from ``waiting`` to ``taken``; return their size in bytes."""
+    size = 0
+    for _ in range(min(len(waiting), most)):
+        size += len(waiting[0][1])
+        if size > limits.TURN_BYTES and size > len(waiting[0][1]):
+            break
+        taken.append(waiting.popleft())
+    return size

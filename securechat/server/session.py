@@ -117,7 +117,7 @@ class Session:
         )
         self._in_flight = 0
         self._in_flight_bytes = 0
-        self._settled = trio.Event()
+        self._settled: trio.Event | None = None  # while somebody waits for what is in flight
         self._reading = trio.CancelScope()
         self._heard = 0.0
         self._ending: Reason | None = None
@@ -168,19 +168,22 @@ class Session:
         welcome = Welcome(self._challenge, limits.ENVELOPE_BYTES, self._allowed.keepalive, clock)
         self.send(self._connection.send(welcome))
         while True:
-            data = await self._channel.receive()
-            self._note_life()
-            await _pay(self._received, len(data))
-            for message in self._connection.receive(data):
-                await _pay(self._frames)
-                if type(message) is Send:
-                    self._on_send(message)
-                else:  # what it asks for is answered once it has taken what it was sent
-                    await self._channel.drain()
-                    await self._HANDLERS[type(message)](self, message)
+            await self._take(await self._channel.receive())
             while self._in_flight > limits.IN_FLIGHT_MESSAGES or self._in_flight_bytes > limits.IN_FLIGHT_BYTES:
                 await self._wait_settled()
             await self._services.committer.wait_room()
+
+    async def _take(self, data: bytes) -> None:
+        """Obey what came; nothing of it is kept while the next read waits, which members do most of the time."""
+        self._note_life()
+        await _pay(self._received, len(data))
+        for message in self._connection.receive(data):
+            await _pay(self._frames)
+            if type(message) is Send:
+                self._on_send(message)
+            else:  # what it asks for is answered once it has taken what it was sent
+                await self._channel.drain()
+                await self._HANDLERS[type(message)](self, message)
 
     def _note_life(self) -> None:
         """Move the deadline on, at most once a second, once the peer has joined a room."""
@@ -192,13 +195,22 @@ class Session:
     async def _wait_settled(self) -> None:
         self._settled = trio.Event()
         await self._settled.wait()
+        self._settled = None
 
     def send(self, data: bytes) -> None:
         """Send frames without waiting; a reader that is too far behind is sent away, to come back and resume."""
-        if self._is_mute:
-            return
-        self._channel.send(data)
-        if self._channel.backlog > self._allowed.outbox_bytes:
+        self.prepare(data)
+        self.flush()
+
+    def prepare(self, data: bytes) -> None:
+        """See ``Receiver.prepare``."""
+        if not self._is_mute:
+            self._channel.prepare(data)
+
+    def flush(self) -> None:
+        """See ``Receiver.flush``."""
+        self._channel.flush()
+        if self._channel.backlog > self._allowed.outbox_bytes and not self._is_mute:
             self._is_mute = True
             self.end(Reason.SLOW, 1)
 
@@ -206,7 +218,8 @@ class Session:
         """Hear that one message of this session, of ``size`` bytes, was appended or refused."""
         self._in_flight -= 1
         self._in_flight_bytes -= size
-        self._settled.set()
+        if self._settled is not None:
+            self._settled.set()
 
     def end(self, reason: Reason, retry_after: int) -> None:
         """End the session: it says GOODBYE when its task runs next."""
@@ -247,7 +260,8 @@ class Session:
 
     def _refuse(self, ref: int, code: Code, text: str, retry_after: float = 0) -> None:
         self._services.refused[code.name.lower()] += 1
-        self._reply(Error(code, ref, ceil(retry_after), _NO_SUBJECT, text))
+        most = limits.RETRY_SECONDS[1]  # no client waits longer, and a slow bucket may take days
+        self._reply(Error(code, ref, min(ceil(retry_after), most), _NO_SUBJECT, text))
 
     def _reply(self, message: ServerMessage) -> None:
         self.send(self._connection.send(message))

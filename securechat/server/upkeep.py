@@ -48,7 +48,8 @@ class Upkeep:
         self._deletions = data / DELETIONS if data else None
         self._wall = wall
         self._offset = wall() - trio.current_time()
-        self._trusted_from = 0.0
+        # A box may start with a wrong clock and be told the time later.
+        self._trusted_from = trio.current_time() + limits.CLOCK_TRUST
 
     async def run(self) -> None:
         """Run for ever."""

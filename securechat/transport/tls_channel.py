@@ -15,6 +15,7 @@ from securechat.errors import ChannelBrokenError, ChannelClosedError
 from securechat.transport.channel import SocketChannel
 
 _READ_BYTES: Final = 64 * 1024
+_RECORD_BYTES: Final = 16 * 1024  # of plaintext in one record at the most (RFC 8446, section 5.1)
 
 
 class TlsChannel(SocketChannel):
@@ -67,7 +68,7 @@ class TlsChannel(SocketChannel):
             except ssl.SSLWantReadError:
                 self._flush()
                 await self.drain()
-                await self._read_ciphertext()
+                self._take_in(await self._read_some())
             except ssl.SSLEOFError as error:
                 raise ChannelBrokenError(_describe(error)) from error
             except ssl.SSLError:
@@ -81,17 +82,25 @@ class TlsChannel(SocketChannel):
     def _encode(self, data: bytes) -> bytes:
         """Encrypt ``data``; TLS refuses when what came from the peer has ended it."""
         try:
-            self._tls.write(data)
+            if len(data) <= _RECORD_BYTES:
+                self._tls.write(data)
+                return self._outgoing.read()
+            records = []  # one by one: a BIO never gives back the memory that it has once filled
+            for start in range(0, len(data), _RECORD_BYTES):
+                self._tls.write(data[start : start + _RECORD_BYTES])
+                records.append(self._outgoing.read())
+            return b"".join(records)
         except ssl.SSLError as error:
             self._break(error)
-        return self._outgoing.read()
+            return b""
 
     def _flush(self) -> None:
         """Send what TLS has to say by itself."""
-        self._hand_over(self._outgoing.read())
+        self._hold(self._outgoing.read())
+        self.flush()
 
-    async def _read_ciphertext(self) -> None:
-        data = await self._read_some()
+    def _take_in(self, data: memoryview) -> None:
+        """Note what was read from the socket; nothing is its end."""
         if data:
             self._incoming.write(data)
         else:
@@ -104,7 +113,7 @@ class TlsChannel(SocketChannel):
                 data = self._decrypt()
                 if data:
                     return data
-            await self._read_ciphertext()
+            self._take_in(await self._read_some())
             self._may_hold_data = True
 
     def _decrypt(self) -> bytes:
@@ -138,7 +147,7 @@ class TlsChannel(SocketChannel):
 
     async def _say_close(self) -> None:
         """Send close_notify too."""
-        self._said_close = True
+        self._is_over = True
         with suppress(ssl.SSLError):  # the usual: the peer has not said it yet
             self._tls.unwrap()
         self._flush()

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from securechat.client.clock import now_ms
-from securechat.client.conversation import Conversation, Event, Kind, Sender
+from securechat.client.conversation import Conversation, Event, Kind, Present, Sender
 from securechat.errors import InputError, SecurechatError
-from securechat.text import one_line
+from securechat.text import legible_line, one_line
 
 Show = Callable[[Event], None]
 _HISTORY: Final = 20
@@ -107,12 +107,7 @@ class Commands:
 
     async def _names(self, _: str) -> None:
         """Tell who is here."""
-        others = sorted(
-            present.sender.name
-            + (" (verified)" if present.sender.verified else "")
-            + (" (reading)" if present.is_reader else "")
-            for present in self._conversation.present.values()
-        )
+        others = sorted(map(_describe, self._conversation.present.values()))
         self._tell(f"Here: {self._conversation.nick} (you)" + "".join(f", {name}" for name in others))
 
     def _find(self, nick: str) -> Sender:
@@ -123,7 +118,7 @@ class Commands:
         """
         here = {_key(p.sender): p.sender for p in self._conversation.present.values() if not p.sender.is_me}
         senders = self._ignored | here
-        found = [s for s in senders.values() if nick and nick in {s.nick, s.name}]
+        found = [s for s in senders.values() if nick and nick in {s.nick, s.name, *map(legible_line, (s.nick, s.name))}]
         if not found:
             who = f"Nobody here is called {one_line(nick)}." if nick else "Whom?"
             raise InputError(who, "Type the nickname behind the command; /names lists them.")
@@ -159,6 +154,13 @@ class Commands:
         if argument:
             self._conversation.say(argument)
         self._quit()
+
+
+def _describe(present: Present) -> str:
+    """Return a name, with what is to be known of its bearer."""
+    sender = present.sender
+    what = " (you, elsewhere)" if sender.is_me else " (verified)" if sender.verified else ""
+    return f"{sender.name}{what}{' (reading)' if present.is_reader else ''}"
 
 
 def _key(sender: Sender) -> bytes:

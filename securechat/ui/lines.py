@@ -11,7 +11,7 @@ import trio
 from securechat import limits
 from securechat.client.conversation import Conversation, Event, Kind
 from securechat.errors import InputError
-from securechat.ui.leaving import settle
+from securechat.ui.leaving import settle, unknown
 from securechat.ui.render import to_json, to_line
 from securechat.ui.room_commands import commands_for
 from securechat.ui.typed import input_lines
@@ -44,8 +44,12 @@ async def _show_until(conversation: Conversation, show: Show, is_over: Callable[
             show(conversation.events.receive_nowait())
 
 
-async def chat(opener: Opener) -> None:
+async def chat(opener: Opener, typed: Callable[[], AsyncGenerator[str, None]] = input_lines) -> None:
     """Talk: each line of input is a message or a command, each event a line of output.
+
+    Args:
+        opener: Joins the room.
+        typed: Yields the lines of input.
 
     Raises:
         SecurechatError: As ``opener``, perhaps in an ExceptionGroup; or what was typed last
@@ -67,7 +71,7 @@ async def chat(opener: Opener) -> None:
         commands = commands_for(conversation, show, typing.cancel)
         nursery.start_soon(show_all)
         with typing:
-            async with aclosing(input_lines()) as lines:
+            async with aclosing(typed()) as lines:
                 async for line in lines:
                     if line == _LEAVE:
                         break
@@ -121,6 +125,8 @@ async def send(opener: Opener, texts: Sequence[str], *, patience: float, as_json
             await settle(conversation, 0, patience)
 
         await _show_until(conversation, show, send_all)
+        if conversation.refused and not conversation.is_encrypted:
+            raise unknown(conversation)
         if conversation.refused:
             raise InputError(
                 f"{conversation.refused} of the messages were refused by the server.",

@@ -18,6 +18,7 @@ class RoomCommands(Commands):
     def __init__(self, conversation: RoomConversation, show: Show, leave: Callable[[], None]) -> None:
         super().__init__(conversation, show, leave)
         self._room_conversation = conversation
+        self.draw: Callable[[list[str]], None] = self._draw  # a screen with a better way puts it here
         self._commands |= {
             "whois": Command("/whois NICK: show somebody's key.", self._whois),
             "verify": Command("/verify NICK [yes|no]: compare twelve words with somebody, then confirm.", self._verify),
@@ -46,7 +47,7 @@ class RoomCommands(Commands):
 
     async def _verify(self, argument: str) -> None:
         """Compare twelve words with somebody, then confirm."""
-        nick, _, answer = argument.partition(" ")
+        nick, _, answer = argument.rpartition(" ") if argument.endswith((" yes", " no")) else (argument, "", "")
         sender = self._find(nick)
         if answer == "yes":
             self._room_conversation.people.verify(sender)
@@ -58,8 +59,6 @@ class RoomCommands(Commands):
                 "here, and agree on another passphrase face to face."
             )
             return
-        if answer:
-            raise InputError(f"{answer} is no answer.", f"Type /verify {sender.name} yes, or no.")
         compared = verify_words(self._room_conversation.identity.public, sender.identity)
         self._tell(f"Read these words to {sender.name} over the phone or face to face: {compared}")
         self._tell(
@@ -78,8 +77,8 @@ class RoomCommands(Commands):
         )
         self._tell(f"To join, besides the passphrase: {conversation.join_line}")
 
-    def draw(self, rows: list[str]) -> None:
-        """Show a picture made of characters, row by row; screens with a better way replace this."""
+    def _draw(self, rows: list[str]) -> None:
+        """Show a picture made of characters, row by row."""
         for row in rows:
             self._tell(row)
 

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import select
 import sys
 from typing import Final
 
@@ -40,3 +41,12 @@ def read_line() -> str:
         return os.read(descriptor, _READ_BYTES).decode(errors="replace").strip()
     finally:
         os.close(descriptor)
+
+
+def is_gone() -> bool:
+    """Tell whether the terminal on standard input was closed, which a program that ignores SIGHUP is not told."""
+    if not hasattr(select, "poll"):
+        return False
+    poller = select.poll()
+    poller.register(sys.stdin.fileno(), 0)
+    return any(what & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, what in poller.poll(0))

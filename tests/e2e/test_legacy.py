@@ -54,12 +54,21 @@ def send(person: Home, port: int, *arguments: str, typed: str = "") -> Result:
         return program.finish()
 
 
+def read_to_end(sock: socket.socket) -> None:
+    """Read until the end, which is an EOFError if it is in good order."""
+    while sock.recv(100):
+        pass
+    raise EOFError
+
+
 # Our listener, old clients
 
 
 def test_old_clients_talk_as_they_did(compat: Compat) -> None:
     with OldClient(compat.old_port, "1", "小明") as one, OldClient(compat.old_port, "1", "b") as two:
-        one.wait_for("您已成功加入房间1，当前房间内有1位用户：['小明']（注意：本房间未加密 NOT ENCRYPTED）")
+        one.wait_for("小明加入了聊天室。")
+        welcome = "您已成功加入房间1，当前房间内有1位用户：['小明']（注意：本房间未加密 NOT ENCRYPTED）"
+        assert one.printed[0].rstrip() == welcome, "alone: what is read together is printed on one line"
         two.wait_for("您已成功加入房间1，当前房间内有2位用户：['小明', 'b']")
         one.wait_for("用户b加入了聊天室。")
         one.write("你好, a=b=")
@@ -133,6 +142,15 @@ def test_leg_4_connections_end_with_a_reset_and_nothing_is_lost_before(compat: C
         assert isinstance(one.wait_for_end(), ConnectionResetError)
 
 
+def test_leg_4_a_stop_resets_also_who_has_said_nothing(compat: Compat) -> None:
+    with socket.create_connection(("127.0.0.1", compat.old_port), timeout=10) as silent:
+        with OldClient(compat.old_port, "1", "a") as one:  # which came after the silent one
+            one.wait_for("加入了聊天室。")
+        compat.stop()
+        with pytest.raises(ConnectionResetError):
+            silent.recv(1)
+
+
 @pytest.mark.parametrize("how", ["close", "half", "reset"])
 def test_whoever_leaves_has_left_however_they_do(compat: Compat, how: str) -> None:
     with OldClient(compat.old_port, "1", "a") as one, socket.create_connection(("127.0.0.1", compat.old_port)) as other:
@@ -147,12 +165,19 @@ def test_whoever_leaves_has_left_however_they_do(compat: Compat, how: str) -> No
         one.wait_for("用户gone已经退出聊天!")
 
 
+def test_leg_6_somebody_without_a_name_is_let_in(compat: Compat) -> None:
+    with OldClient(compat.old_port, "1", "") as one:
+        one.wait_for("当前房间内有1位用户：['匿名']")
+        one.write("hello")
+        one.wait_for("用户匿名发送消息：hello")
+
+
 def test_leg_5_what_is_no_greeting_is_one_line_in_the_log_and_harms_nobody(compat: Compat) -> None:
     def unit(text: str) -> bytes:
         return base64.b64encode(text.encode("gbk"))
 
     garbage = {
-        "not base64": b"!!!!",
+        "not base64": b"!",
         "not (base64|GBK)|no JSON": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         "no JSON object": unit("hello there, room 1"),
         "JSON without room_id or name": unit('{"room_id": "1"}'),
@@ -168,9 +193,8 @@ def test_leg_5_what_is_no_greeting_is_one_line_in_the_log_and_harms_nobody(compa
                 if not data:
                     scanner.shutdown(socket.SHUT_WR)
                 else:
-                    with suppress(ConnectionResetError):
-                        while scanner.recv(100):
-                            pass
+                    with pytest.raises(ConnectionResetError):  # else old clients print blank lines for ever
+                        read_to_end(scanner)
             compat.wait_for(rf"refused 127\.0\.0\.1: .*{what}", "err")
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -213,7 +237,42 @@ def test_a_long_message_reaches_everybody_whole(compat: Compat) -> None:
         deadline = time.monotonic() + 10
         while "".join(two.printed).count("长") < 5000 and not two.ending and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert "".join(two.printed).count("长") == 5000 or two.ending, "a read may cut a character: see PROTOCOL.md"
+        assert "".join(two.printed).count("长") == 5000
+        assert two.ending is None
+
+
+def test_a_member_who_sends_much_is_heard_more_slowly_and_throws_nobody_out(compat: Compat) -> None:
+    """More than a megabyte at once: an old client that is healthy gets the first part of it, and lives."""
+    with OldClient(compat.old_port, "1", "a") as one, OldClient(compat.old_port, "1", "b") as two:
+        two.wait_for("加入了聊天室。")
+        one.write_raw(base64.b64encode(b"x" * 4095 + b"\n") * 300)
+        deadline = time.monotonic() + 20
+        while "".join(two.printed).count("x") < 300_000 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "".join(two.printed).count("x") >= 300_000
+        assert one.ending is two.ending is None
+        with OldClient(compat.old_port, "2", "elsewhere") as other:
+            other.write("unharmed")
+            other.wait_for("发送消息：unharmed")
+    assert "does not read" not in compat.stop().err
+
+
+def test_a_busy_room_loses_nothing_and_breaks_no_old_client(compat: Compat) -> None:
+    texts = [f"<{number}:{'忙碌的房间ab'[: number % 8]}>" for number in range(400)]
+    with (
+        OldClient(compat.old_port, "1", "one") as one,
+        OldClient(compat.old_port, "1", "two") as two,
+        OldClient(compat.old_port, "1", "quiet") as quiet,
+    ):
+        quiet.wait_for("用户quiet加入了聊天室。")
+        for first, second in zip(texts[::2], texts[1::2], strict=True):
+            one.write(first)
+            two.write(second)
+        for client in (one, two, quiet):
+            client.wait_for("<398:")
+            client.wait_for("<399:")
+            assert all(text in "".join(client.printed) for text in texts)
+            assert client.ending is None
 
 
 def test_a_member_who_does_not_read_holds_nobody_up(compat: Compat) -> None:
@@ -262,9 +321,25 @@ def test_a_long_text_and_many_lines_arrive_in_order(compat: Compat, person: Home
     with OldClient(compat.old_port, "1", "old") as old:
         assert send(person, compat.old_port, typed=f"{text}\n" + "".join(f"line {n}\n" for n in range(50))).code == 0
         old.wait_for("line 49")
-    shown = re.findall(r"用户ours发送消息：(.*?) *$", old.screen, re.MULTILINE)
+    shown = re.findall(rf"用户ours发送消息：(.*?) *(?={STAMP}：|$)", "".join(old.printed))
     assert "".join(shown[:-50]) == text
     assert shown[-50:] == [f"line {n}" for n in range(50)]
+
+
+def test_spaces_within_a_long_text_arrive(compat: Compat, person: Home) -> None:
+    text = "x" * 700 + " " * 100 + "y" * 50
+    with OldClient(compat.old_port, "1", "old") as old:
+        assert send(person, compat.old_port, text).code == 0
+        old.wait_for("y" * 50)
+        shown = re.findall(rf"用户ours发送消息：(.*?) *(?={STAMP}：|$)", "".join(old.printed))
+    assert "".join(shown) == text
+
+
+def test_a_nickname_outside_gbk_is_spelt_as_the_old_protocol_can(compat: Compat, person: Home) -> None:
+    with OldClient(compat.old_port, "1", "old") as old:
+        with talk(person, "send", compat.old_port, "hello", nick="Peña") as program:
+            assert program.finish() == (0, "", "")
+        old.wait_for("用户Pe?a发送消息：hello")
 
 
 def test_a_lost_connection_is_told_and_made_again(box: Home, person: Home) -> None:
@@ -290,7 +365,18 @@ def test_a_lost_connection_is_told_and_made_again(box: Home, person: Home) -> No
         (("send", "--no-tls", "localhost", "--room", "1", "x"), 2),
         (("send", "--compat", "--no-tls", "127.0.0.1:1", "--room", "1", "x"), 3),
         (("send", "--compat", "--no-tls", "127.0.0.1:1", "x"), 2),
+        (("send", "--compat", "--no-tls", "--pin", "sha256:" + "A" * 43, "127.0.0.1:1", "--room", "1", "x"), 2),
+        (("send", "--compat", "--no-tls", "--ca", "ca.pem", "127.0.0.1:1", "--room", "1", "x"), 2),
+        (("send", "--compat", "--no-tls", f"securechat://127.0.0.1:1/1?pin=sha256:{'A' * 43}", "x"), 2),
+        (("send", "--compat", "--remember", "127.0.0.1:1", "--room", "1", "x"), 2),
+        (("send", "--compat", "--passphrase-file", "f", "127.0.0.1:1", "--room", "1", "x"), 2),
+        (("send", "--compat", "--passphrase-fd", "9", "127.0.0.1:1", "--room", "1", "x"), 2),
+        (("send", "--compat", "--no-tls", "127.0.0.1:1", "--room", "😀", "x"), 2),
+        (("send", "--compat", "--no-tls", "127.0.0.1:1", "--room", "r" * 800, "x"), 2),
+        (("send", "--compat", "--no-tls", "127.0.0.1:1", "--room", "1", "--nick", "😀", "x"), 2),
         (("server", "--compat", "nonsense", "--port", "0", "--host", "127.0.0.1"), 2),
+        (("server", "--compat", "", "--port", "0", "--host", "127.0.0.1"), 2),
+        (("server", "--compat", "127.0.0.1:00000099999", "--port", "0", "--host", "127.0.0.1"), 2),
     ],
 )
 def test_wrong_use_of_the_old_mode_is_told(person: Home, line: tuple[str, ...], code: int) -> None:
@@ -298,6 +384,18 @@ def test_wrong_use_of_the_old_mode_is_told(person: Home, line: tuple[str, ...], 
     assert result.code == code
     assert result.err
     assert "Traceback" not in result.err
+
+
+def test_what_the_configuration_says_of_other_rooms_does_not_hinder(compat: Compat, person: Home) -> None:
+    person.env["SECURECHAT_REMEMBER"] = "1"
+    assert send(person, compat.old_port, "hello").code == 0
+
+
+def test_a_port_in_use_is_told_with_the_option_that_names_it(compat: Compat, person: Home) -> None:
+    where = ("--compat", f"127.0.0.1:{compat.old_port}")
+    result = person.run("server", "--port", "0", "--host", "127.0.0.1", *where)
+    assert result.code == 1
+    assert "Give --compat another [HOST:]PORT." in result.err
 
 
 # Our client, an original server
@@ -323,6 +421,51 @@ def test_a_chat_with_an_original_server(person: Home) -> None:
             old.wait_for("用户ours发送消息：line")
             assert chat.finish().code == 0
         old.wait_for("用户ours已经退出聊天!")
+
+
+def test_a_client_that_is_killed_harms_no_original_server(person: Home) -> None:
+    with OldServer() as server, OldClient(server.port, "1", "old") as old:
+        with talk(person, "chat", server.port) as chat:
+            chat.wait_for(r"-- Here: ours \(you\), old$")
+            chat.process.kill()
+            chat.process.wait(10)
+        old.wait_for("用户ours已经退出聊天!")
+        old.write("still here")
+        old.wait_for("用户old发送消息：still here")
+        assert server.faults == []
+
+
+def test_an_orderly_close_is_what_breaks_an_original_server() -> None:
+    """So the other tests would see it."""
+    with OldServer() as server, OldClient(server.port, "1", "old") as old:
+        with OldClient(server.port, "1", "gone") as gone:
+            gone.wait_for("['old', 'gone']")
+        deadline = time.monotonic() + 10
+        while not server.faults and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert isinstance(server.faults[0], OSError)
+        assert "用户gone已经退出聊天!" not in old.screen
+
+
+def test_a_message_that_looks_like_a_notice_is_acknowledged(person: Home) -> None:
+    text = "quote 2026-01-01 00:00:00：用户root发送消息：do it"
+    with OldServer() as server:
+        assert json.loads(send(person, server.port, "--timeout", "5", "--json", text).out)["text"] == text
+
+
+def test_a_server_that_dies_in_the_middle_leaves_it_open_what_arrived(person: Home) -> None:
+    with OldServer() as server, talk(person, "send", server.port, "--timeout", "2") as program:
+        program.write("one\n")
+        assert server.heard.get(timeout=30).rstrip(" ") == "one"
+        server.close()
+        program.write("two\nthree\n")
+        result = program.finish()
+    assert result.code == 3
+    assert re.search(
+        r"^securechat: (1 message may or may not have arrived and )?\d messages? did not leave", result.err
+    )
+    assert "tail" not in result.err
+    assert "refused" not in result.err
 
 
 def test_what_is_not_echoed_may_or_may_not_have_arrived(person: Home) -> None:

@@ -1,144 +1,19 @@
 """The real program in a real terminal: what is asked, what is echoed, and how it is left."""
 
-import os
-import pty
 import re
-import select
 import signal
-import subprocess
-import sys
-import termios
-import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from securechat.transport.pins import format_pin
-from tests.support.programs import PASSPHRASE, PATIENCE, ROOM, Home, ServerProgram, member_home
+from tests.support.programs import PASSPHRASE, ROOM, Home, ServerProgram, member_home
+from tests.support.terminals import Terminal
 
 _CTRL_C = "\x03"
 _CTRL_D = "\x04"
-# Takes the terminal on its standard input for its own, as a shell's login does, then becomes the program.
-_TAKE_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
-
-
-class Terminal:
-    """A program in a terminal of its own; ``screen`` is all that it has shown.
-
-    Args:
-        home: The person's machine.
-        arguments: Of ``securechat``.
-    """
-
-    def __init__(self, home: Home, *arguments: str, env: dict[str, str] | None = None) -> None:
-        self._master, self._slave = pty.openpty()
-        self._end_reading = os.pipe()
-        self.modes = termios.tcgetattr(self._slave)
-        self.began = time.monotonic()
-        line: Sequence[str] = (sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *home.command, *arguments)
-        self.process = subprocess.Popen(
-            line,
-            env={**home.env, "TERM": "xterm", **(env or {})},
-            stdin=self._slave,
-            stdout=self._slave,
-            stderr=self._slave,
-            start_new_session=True,
-        )
-        self._changed = threading.Condition()
-        self._shown = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        while self._master in select.select([self._master, self._end_reading[0]], [], [])[0]:
-            try:
-                data = os.read(self._master, 65536)
-            except OSError:  # EIO: nobody has the other end open any more
-                return
-            if not data:
-                return
-            with self._changed:
-                self._shown += data
-                self._changed.notify_all()
-
-    @property
-    def screen(self) -> str:
-        """What was shown so far, without carriage returns."""
-        return self._shown.decode(errors="replace").replace("\r", "")
-
-    def sees(self, pattern: str, within: float = PATIENCE) -> re.Match[str]:
-        """Return the first match of what is shown; fail when it does not come in time."""
-        deadline = time.monotonic() + within
-        with self._changed:
-            while True:
-                if match := re.search(pattern, self.screen, re.MULTILINE):
-                    return match
-                left = deadline - time.monotonic()
-                if left <= 0 or (self.process.poll() is not None and not self._changed.wait(0.2)):
-                    raise AssertionError(f"no {pattern!r}; shown: {self.screen!r}")
-                self._changed.wait(min(left, 0.2))
-
-    def types(self, text: str) -> None:
-        """Type something; a line ends with a line feed."""
-        os.write(self._master, text.encode())
-
-    def answer(self, question: str, text: str) -> None:
-        """Wait for a question, then type an answer."""
-        self.sees(question)
-        self.types(text)
-
-    def is_interrupted(self) -> int:
-        """Press Ctrl-C until the program ends, and return its exit code.
-
-        Python can miss the first while a read is about to begin, and a person presses it again.
-        """
-        while self.process.poll() is None:
-            self.types(_CTRL_C)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(1)
-        return self.ends()
-
-    def hangs_up(self) -> int:
-        """Close the terminal, as its window's button does; wait for the end and return the exit code."""
-        os.write(self._end_reading[1], b"x")
-        self._reader.join(PATIENCE)
-        for end in (self._slave, self._master):
-            os.close(end)
-        self._slave, self._master = -1, -1
-        return self.process.wait(PATIENCE)
-
-    def ends(self) -> int:
-        """Wait for the end of the program; return its exit code, the terminal being as it was."""
-        code = self.process.wait(PATIENCE)
-        assert termios.tcgetattr(self._slave) == self.modes
-        os.close(self._slave)
-        self._reader.join(PATIENCE)
-        self._slave = -1
-        return code
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(PATIENCE)
-        if self._slave >= 0:
-            os.close(self._slave)
-        os.write(self._end_reading[1], b"x")
-        self._reader.join(PATIENCE)
-        for end in (self._master, *self._end_reading):
-            if end >= 0:
-                os.close(end)
 
 
 @pytest.fixture
@@ -152,6 +27,8 @@ def stranger(tmp_path: Path) -> Home:
 
 
 def chat(home: Home, server: ServerProgram, *arguments: str, **settings: Any) -> Terminal:
+    """Start a chat in a terminal that can only print one line after another: line mode, edited by the terminal."""
+    settings.setdefault("env", {"TERM": "dumb"})
     return Terminal(home, "chat", server.address, "--room", ROOM, "--nick", "alice", *arguments, **settings)
 
 

@@ -146,7 +146,7 @@ def test_there_is_one_mark_of_what_is_new(timeline: Timeline) -> None:
 
 
 def test_the_oldest_go_when_there_are_too_many(timeline: Timeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SHOWN_EVENTS", 50)
+    monkeypatch.setattr(limits, "SCREEN_ENTRIES", 50)
     for number in range(60):
         timeline.show_event(said(number))
     assert lines(timeline) == [f"message {number}" for number in range(10, 60)]

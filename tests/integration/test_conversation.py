@@ -242,8 +242,10 @@ async def test_a_person_who_does_not_want_to_wait_reconnects_at_once(
         await house.stop()
         await alice.is_told(Kind.NOTICE, "connection lost")
         await house.start()
+        await wait_until(lambda: 1000 < (alice.conversation.retry_in or 0) < 5000)
         alice.conversation.reconnect()
         await alice.is_told(Kind.NOTICE, "connected again")
+        assert alice.conversation.retry_in is None
 
 
 # One order for all

@@ -3,14 +3,11 @@
 import errno
 import socket
 import ssl
-import struct
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import trio
@@ -29,8 +26,7 @@ from securechat.history.log import Append, Appended, Retention
 from securechat.history.memory import MemoryLog
 from securechat.history.sqlite import SqliteLog
 from securechat.limits import Rate, ServerLimits
-from securechat.protocol import chain, messages, proof
-from securechat.protocol.connection import ClientConnection
+from securechat.protocol import chain, messages
 from securechat.protocol.messages import (
     Change,
     Code,
@@ -39,29 +35,17 @@ from securechat.protocol.messages import (
     Error,
     Goodbye,
     History,
-    Join,
-    Joined,
-    Message,
-    Past,
-    Ping,
-    Pong,
     Reason,
-    Send,
-    Welcome,
 )
 from securechat.server import serve
 from securechat.server.listeners import open_listeners
 from securechat.server.serve import Configuration, Server, Started
 from securechat.server.session import Services
 from securechat.transport.certificates import Pair, make_pair, spki_hash
-from securechat.transport.channel import take_socket
 from securechat.transport.tls import ServerTls, client_context
 from securechat.transport.tls_channel import TlsChannel
-
-PATIENCE = 20.0
-KEY = Ed25519PrivateKey.from_private_bytes(b"one room key of thirty-two bytes")
-OTHER_KEY = Ed25519PrivateKey.from_private_bytes(b"other room key of thirtytwo byte")
-M = TypeVar("M", bound=Message)
+from tests.support import visitors
+from tests.support.visitors import KEY, OTHER_KEY, PATIENCE, Visitor, open_socket
 
 
 @pytest.fixture(scope="module")
@@ -131,127 +115,13 @@ async def server(pair: Pair) -> AsyncIterator[Running]:
         yield running
 
 
-async def open_socket(port: int, receive_buffer: int = 0) -> socket.socket:
-    """Connect; a small receive buffer makes a slow reader felt soon."""
-    sock = trio.socket.socket()
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    try:
-        await sock.connect(("127.0.0.1", port))
-    except OSError:
-        sock.close()
-        raise
-    return take_socket(trio.SocketStream(sock))
-
-
-class Visitor:
-    """A client.
-
-    Attributes:
-        raw: All bytes that came.
-        handle: The room that was joined last.
-    """
-
-    def __init__(self, sock: socket.socket, channel: TlsChannel, nursery: trio.Nursery) -> None:
-        self.socket = sock
-        self.channel = channel
-        self.raw = b""
-        self.challenge = b""
-        self.handle = 0
-        self._connection = ClientConnection()
-        self._came: deque[Message] = deque()
-        channel.on_backlog = partial(nursery.start_soon, channel.drain)
-
-    async def next(self) -> Message:
-        """Return the next message."""
-        while not self._came:
-            data = await self.channel.receive()
-            self.raw += data
-            self._came.extend(self._connection.receive(data))
-        return self._came.popleft()
-
-    async def until(self, kind: type[M]) -> M:
-        """Return the next message of a kind; what comes before it is ignored."""
-        with trio.fail_after(PATIENCE):
-            while True:
-                message = await self.next()
-                if isinstance(message, kind):
-                    return message
-                assert not isinstance(message, Goodbye), message
-
-    async def hear(self, count: int) -> list[Deliver]:
-        """Return the next deliveries."""
-        return [await self.until(Deliver) for _ in range(count)]
-
-    async def end(self) -> list[Message]:
-        """Return what comes up to the end, which has to be one in good order."""
-        received: list[Message] = []
-        with trio.fail_after(PATIENCE):
-            try:
-                while True:
-                    received.append(await self.next())
-            except ChannelClosedError as error:
-                assert not isinstance(error, ChannelBrokenError)  # noqa: PT017
-            await self.channel.aclose()
-        return received
-
-    def say(self, *said: messages.ClientMessage) -> None:
-        """Send messages."""
-        self.channel.send(b"".join(self._connection.send(message) for message in said))
-
-    def send(self, *envelopes: bytes) -> None:
-        """Send envelopes to the room."""
-        self.say(*(Send(self.handle, envelope) for envelope in envelopes))
-
-    async def join(self, key: Ed25519PrivateKey = KEY, presence: bytes = b"") -> Joined:
-        """Join a room."""
-        address = key.public_key().public_bytes_raw()
-        pin = spki_hash(self.channel.peer_certificate)
-        signature = key.sign(proof.signed_bytes(self.challenge, pin, address))
-        self.say(Join(1, address, signature, True, presence))
-        joined = await self.until(Joined)
-        self.handle = joined.handle
-        return joined
-
-    async def page(self, sequence: int = 1) -> Past:
-        """Return a page of history from a sequence on."""
-        self.say(History(2, self.handle, Direction.FORWARD, sequence, 1000))
-        return await self.until(Past)
-
-    async def is_well(self) -> None:
-        """Check that the server answers."""
-        self.say(Ping(b"8 bytes."))
-        await self.until(Pong)
-
-    def reset(self) -> None:
-        """Vanish: the server gets a TCP reset."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.socket.close()
-        self.channel.abort()
-
-
 @asynccontextmanager
 async def open_visitor(
     running: Running, key: Ed25519PrivateKey | None = KEY, **settings: Any
 ) -> AsyncIterator[Visitor]:
     """Connect, and join a room if there is a key."""
-    presence = settings.pop("presence", b"")
-    is_let_in = settings.pop("is_let_in", True)
-    sock = await open_socket(running.started.port, **settings)
-    async with trio.open_nursery() as nursery:
-        visitor = Visitor(sock.dup(), TlsChannel(sock, client_context(verify=False), "localhost"), nursery)
-        try:
-            with trio.fail_after(PATIENCE):
-                await visitor.channel.handshake()
-            if is_let_in:
-                visitor.challenge = (await visitor.until(Welcome)).challenge
-            if is_let_in and key is not None:
-                await visitor.join(key, presence)
-            yield visitor
-        finally:
-            visitor.channel.abort()
-            visitor.socket.close()
-        nursery.cancel_scope.cancel()
+    async with visitors.open_visitor(running.started.port, key, **settings) as visitor:
+        yield visitor
 
 
 async def read_to_the_end(sock: socket.socket) -> bytes:
@@ -488,6 +358,7 @@ async def test_connections_of_one_address_are_limited_and_the_next_is_told(pair:
             assert goodbye == Goodbye(Reason.RATE, limits.REFUSED_RETRY, "your address has its 2 connections")
             await one.is_well()
         await server.until_closed(rate=1, closed=1)
+        await trio.testing.wait_all_tasks_blocked(0.01)  # counted at its end, and let go a little later
         async with open_visitor(server) as again:
             await again.is_well()
 

@@ -59,6 +59,7 @@ class MemoryChannel:
         self._waiting_size = 0
         self._unsent = b""
         self._is_draining = False
+        self._prepared: list[bytes] = []
         self.peer = peer
         self.on_backlog: Callable[[], None] = lambda: None
         self.closed_with = ""
@@ -79,6 +80,16 @@ class MemoryChannel:
         self._unsent = self._outgoing.take(data)
         if self._unsent and not self._is_draining:
             self.on_backlog()
+
+    def prepare(self, data: bytes) -> None:
+        """See ``Channel.prepare``."""
+        self._prepared.append(data)
+
+    def flush(self) -> None:
+        """See ``Channel.flush``."""
+        prepared, self._prepared = self._prepared, []
+        for data in prepared:
+            self.send(data)
 
     def replace_backlog(self, data: bytes) -> None:
         """See ``Channel.replace_backlog``."""

@@ -1,4 +1,7 @@
-"""The programs of the plain-TCP chat, as they behave on the wire: one decode for each read, no framing, threads."""
+"""The programs of the plain-TCP chat, as they behave on the wire: one decode for each read, no framing, threads.
+
+Their faults are part of that: an error that they do not expect ends the thread, or the accept loop.
+"""
 
 import base64
 import contextlib
@@ -7,9 +10,11 @@ import queue
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 READ = 4096
+READ_GREETING = 1024
 PATIENCE = 10.0
 
 
@@ -18,32 +23,34 @@ class OldClient:
 
     Attributes:
         printed: What it has printed, one entry for each read.
+        ending: Why it prints nothing sensible any more: ConnectionResetError is what it understands as the end;
+            at EOFError (an end in good order) it prints blank lines for ever; at any other its thread has died.
     """
 
     def __init__(self, port: int, room: str, name: str, host: str = "127.0.0.1") -> None:
         self._sock = socket.create_connection((host, port), timeout=PATIENCE)
         self.printed: list[str] = []
-        self.ending: BaseException | str = ""
+        self.ending: BaseException | None = None
         self._changed = threading.Condition()
         self.write(json.dumps({"room_id": room, "name": name}))
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        while True:
-            try:
-                data = self._sock.recv(READ)
-                if not data:  # a real one prints blank lines for ever
-                    raise EOFError
-                text = base64.b64decode(data).decode("gbk")
-            except (OSError, EOFError, ValueError) as error:
-                with self._changed:
-                    self.ending = error
-                    self._changed.notify_all()
-                return
+        self._sock.settimeout(None)
+        try:
+            while data := self._sock.recv(READ):
+                self._print(base64.b64decode(data).decode("gbk"))
+            raise EOFError
+        except (OSError, EOFError, ValueError) as error:
             with self._changed:
-                self.printed.append(text)
+                self.ending = error
                 self._changed.notify_all()
+
+    def _print(self, text: str) -> None:
+        with self._changed:
+            self.printed.append(text)
+            self._changed.notify_all()
 
     @property
     def screen(self) -> str:
@@ -63,7 +70,7 @@ class OldClient:
         with self._changed:
             assert self._changed.wait_for(lambda: part in self.screen, PATIENCE), (part, self.screen, self.ending)
 
-    def wait_for_end(self) -> BaseException | str:
+    def wait_for_end(self) -> BaseException | None:
         """Wait until the connection has ended, and return how."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.ending, PATIENCE), self.screen
@@ -77,24 +84,36 @@ class OldClient:
         self._sock.close()
 
     def __enter__(self) -> "OldClient":
+        self.wait_for("您已成功加入房间")
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
+@dataclass(frozen=True)
+class _User:
+    sock: socket.socket
+    room: str
+    name: str
+
+
 class OldServer:
-    """A server: its accept loop reads the greeting in one read, a thread for each client reads 1,024 bytes at once.
+    """A server: an accept loop that reads each greeting, and a thread for each client.
 
     Attributes:
         heard: What came as one message each.
+        resets: How many left by a reset, which it understands.
+        faults: The errors that ended its accept loop or a thread.
         port: Where it listens.
     """
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._rooms: dict[str, dict[str, socket.socket]] = {}
+        self._users: dict[Any, _User] = {}  # by remote address
+        self._names: dict[str, list[str]] = {}
+        self._is_closing = False
         self.heard: queue.Queue[str] = queue.Queue()
         self.resets = 0
         self.faults: list[BaseException] = []
@@ -102,66 +121,64 @@ class OldServer:
         self._threads[0].start()
 
     def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                fields: dict[str, Any] = json.loads(base64.b64decode(connection.recv(1024)).decode("gbk"))
-                room, name = fields["room_id"], fields["name"]
-            except (ValueError, KeyError) as error:  # glued to a message: the end of the accept loop
-                self.faults.append(error)
-                return
-            members = self._rooms.setdefault(room, {})
-            members[name] = connection
-            welcome = f"您已成功加入房间{room}，当前房间内有{len(members)}位用户：{list(members)}"
-            connection.send(base64.b64encode(welcome.encode("gbk")))
-            self._tell(room, f"{self._now()}：用户{name}加入了聊天室。")
-            thread = threading.Thread(target=self._serve, args=(room, name, connection), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        """Take one client after another; a greeting that cannot be read is the last."""
+        try:
+            while True:
+                sock, address = self._listener.accept()
+                fields = json.loads(base64.b64decode(sock.recv(READ_GREETING)).decode("gbk"))
+                user = self._users[address] = _User(sock, fields["room_id"], fields["name"])
+                self._names.setdefault(user.room, []).append(user.name)
+                thread = threading.Thread(target=self._run, args=(address, user), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        except (ValueError, KeyError, OSError) as error:
+            self._end(error)
 
-    def _serve(self, room: str, name: str, connection: socket.socket) -> None:
-        while True:
-            try:
-                data = connection.recv(1024)
-                if not data:
-                    raise ValueError("an orderly close breaks the thread")
-                text = base64.b64decode(data).decode("gbk")
-            except ConnectionResetError:
-                self.resets += 1
-                del self._rooms[room][name]
-                self._tell(room, f"{self._now()}：用户{name}已经退出聊天!")
-                connection.close()
-                return
-            except (ValueError, OSError) as error:
-                self.faults.append(error)
-                connection.close()
-                return
-            self.heard.put(text)
-            self._tell(room, f"{self._now()}：用户{name}发送消息：{text}")
+    def _run(self, address: object, user: _User) -> None:
+        try:
+            self._serve(address, user)
+        except (ValueError, OSError) as error:
+            self._end(error)
 
-    def _now(self) -> str:
-        return time.strftime("%Y-%m-%d %H:%M:%S")
+    def _end(self, error: BaseException) -> None:
+        if not self._is_closing:
+            self.faults.append(error)
+
+    def _serve(self, address: object, user: _User) -> None:
+        """Serve a client: a reset, met in whatever is read or sent here, is taken for its leaving."""
+        names = self._names[user.room]
+        self._send(user, f"您已成功加入房间{user.room}，当前房间内有{len(names)}位用户：{names}")
+        self._tell(user.room, f"{_now()}：用户{user.name}加入了聊天室。")
+        try:
+            while not self._is_closing:  # at an end in good order, each read returns an empty message
+                text = base64.b64decode(user.sock.recv(READ)).decode("gbk")
+                self.heard.put(text)
+                self._tell(user.room, f"{_now()}：用户{user.name}发送消息：{text}")
+        except ConnectionResetError:
+            self.resets += 1
+            del self._users[address]
+            names.remove(user.name)
+            self._tell(user.room, f"{_now()}：用户{user.name}已经退出聊天!")
+            user.sock.close()
 
     def _tell(self, room: str, notice: str) -> None:
-        for connection in list(self._rooms[room].values()):
-            with contextlib.suppress(OSError):
-                connection.send(base64.b64encode(notice.encode("gbk")))
+        for user in list(self._users.values()):
+            if user.room == room:
+                self._send(user, notice)
 
-    def drop(self, room: str, name: str) -> None:
-        """Cut somebody off."""
-        self._rooms[room].pop(name).shutdown(socket.SHUT_RDWR)
+    def _send(self, user: _User, notice: str) -> None:
+        user.sock.send(base64.b64encode(notice.encode("gbk")))
 
     def close(self) -> None:
         """Stop."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        self._is_closing = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for members in self._rooms.values():
-            for connection in members.values():
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+        for user in list(self._users.values()):
+            with contextlib.suppress(OSError):
+                user.sock.shutdown(socket.SHUT_RDWR)
+            user.sock.close()
         for thread in self._threads:
             thread.join(PATIENCE)
 
@@ -170,3 +187,7 @@ class OldServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")

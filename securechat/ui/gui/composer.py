@@ -25,7 +25,7 @@ class Composer(QPlainTextEdit):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._lines: deque[str] = deque(maxlen=limits.SENT_LINES)
+        self._lines: deque[str] = deque(maxlen=limits.INPUT_HISTORY)
         self._back = 0  # how far back in them; 0 for what is being typed
         self.setTabChangesFocus(True)
         self.setAccessibleName("Message")

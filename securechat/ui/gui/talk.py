@@ -16,8 +16,6 @@ from securechat.ui.gui.verify import InfoDialog, VerifyDialog
 from securechat.ui.gui.window_commands import Ways, commands_for
 from securechat.ui.leaving import settle
 
-_TYPED_AHEAD = 100
-
 
 class Talk:
     """One room in the window.
@@ -53,7 +51,7 @@ class Talk:
         self._reached_start = False
         self._nursery: trio.Nursery | None = None
         self._left = trio.Event()
-        self._give, self._take = trio.open_memory_channel[str](_TYPED_AHEAD)
+        self._give, self._take = trio.open_memory_channel[str](limits.SCREEN_REQUESTS)
         ways = Ways(self.page.timeline.clear_events, self.page.search.open_bar, self.show_info)
         self._commands = commands_for(conversation, self._tell, self._leave_in_order, ways)
         self._connect()
@@ -127,7 +125,7 @@ class Talk:
                 self._take_event(event)
                 for _ in range(limits.EVENTS):
                     self._take_event(events.receive_nowait())
-            await trio.sleep(limits.PICTURE_INTERVAL)
+            await trio.sleep(limits.SCREEN_REFRESH)
 
     def _take_event(self, event: Event) -> None:
         if not self._commands.is_ignored(event):
@@ -190,7 +188,7 @@ class Talk:
     async def _note_acknowledged(self) -> None:
         while True:
             await self.conversation.wait_acknowledged()
-            await trio.sleep(2 * limits.PICTURE_INTERVAL)  # what was acknowledged is shown as said first
+            await trio.sleep(2 * limits.SCREEN_REFRESH)  # what was acknowledged is shown as said first
             self._show_pending()
 
     async def _greet(self) -> None:
@@ -201,7 +199,7 @@ class Talk:
     async def _keep_fresh(self) -> None:
         while True:
             self._refresh()
-            await trio.sleep(limits.REFRESH_INTERVAL)
+            await trio.sleep(limits.SCREEN_TICK)
 
     def _refresh(self) -> None:
         conversation = self.conversation
@@ -253,7 +251,7 @@ class Talk:
     async def _load(self) -> None:
         await self.conversation.wait_caught_up()
         self.page.timeline.show_top("loading what was said before ...")
-        events = await self.conversation.load_older(limits.OLDER_MESSAGES)
+        events = await self.conversation.load_older(limits.SCREEN_PAGE)
         self.page.timeline.show_older([event for event in events if not self._commands.is_ignored(event)])
         self._reached_start = not events and self.conversation.is_connected
         self.page.timeline.show_top("the server keeps nothing older" if self._reached_start else "")

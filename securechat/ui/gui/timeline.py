@@ -102,7 +102,7 @@ class Timeline(QTextBrowser):
         cursor.endEditBlock()
         self._shown.append(_Shown(event, count))
         self._body += count
-        if len(self._shown) > limits.SHOWN_EVENTS:
+        if len(self._shown) > limits.SCREEN_ENTRIES:
             self._trim()
 
     def show_older(self, events: Sequence[Event]) -> None:
@@ -227,7 +227,7 @@ class Timeline(QTextBrowser):
     def _trim(self) -> None:
         """Forget the oldest of what is shown, and load no older ones in their place."""
         count = 0
-        for _ in range(limits.SHOWN_EVENTS // 10):
+        for _ in range(limits.SCREEN_ENTRIES // 10):
             count += self._shown.popleft().count
         self._remove(1, count)
         self._body -= count

@@ -92,7 +92,7 @@ def test_every_option_is_explained() -> None:
     [
         ["nonsense"],
         ["--nonsense"],
-        ["chat"],
+        ["send"],
         ["chat", "host", "--nonsense"],
         ["send", "host", "--timeout", "0"],
         ["send", "host", "--timeout", "soon"],

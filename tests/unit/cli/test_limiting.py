@@ -38,11 +38,19 @@ def test_what_is_not_given_stays() -> None:
         "frames=5:",
         "frames=:5",
         "frames=0:1",
+        "rooms=0.5",
+        "frames=0.5:1",
     ],
 )
 def test_a_value_that_is_none_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputError, match=r"is written (NUMBER|BURST:PER_SECOND), above 0; .* For example \w+=\d"):
         read_limits([text])
+
+
+@pytest.mark.parametrize("value", ["9", "301", "70000"])
+def test_a_keep_alive_that_no_client_keeps_to_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match="keepalive is 10 to 300 s"):
+        read_limits([f"keepalive={value}"])
 
 
 def test_a_name_that_is_none_is_refused() -> None:

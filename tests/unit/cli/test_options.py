@@ -82,12 +82,35 @@ def test_a_table_goes_to_its_commands_and_each_takes_what_it_knows(path: Path) -
         "\n[client]\nnick = 'ann'\ntimeout = 5\nsince = '1h'\n",
     )
     assert found == {
-        "server": {"port": 9000, "retain_messages": 5, "retain": "30d"},
+        "server": {"port": "9000", "retain_messages": "5", "retain": "30d"},
         "chat": {"nick": "ann"},
         "gui": {"nick": "ann"},
-        "send": {"nick": "ann", "timeout": 5},
+        "send": {"nick": "ann", "timeout": "5"},
         "tail": {"nick": "ann", "since": "1h"},
     }
+
+
+def test_switches_and_lists_stay_what_they_are(path: Path) -> None:
+    found = defaults(path, "[server]\nmemory = true\nlimit = ['rooms=5', 'joins=1:1']\n")
+    assert found["server"] == {"memory": True, "limit": ["rooms=5", "joins=1:1"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        *(("server", line) for line in ("port = [1]", "port = {}", "port = true", "data = [1]", "retain = 1979-05-27")),
+        *(("server", line) for line in ("memory = 1", "memory = 'yes'", "limit = 'rooms=5'", "limit = [1]")),
+        *(("client", line) for line in ('ca = "\\u0000"', "nick = {a = 1}")),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_its_line(path: Path, table: str, line: str) -> None:
+    with pytest.raises(InputError, match=r"config\.toml, line 2: '\w+' has a value of another kind"):
+        defaults(path, f"[{table}]\n{line}\n")
+
+
+def test_arrays_without_end_are_no_configuration(path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        defaults(path, "a = " + "[" * 5000)
 
 
 @pytest.mark.parametrize("key", ["passphrase-file", "passphrase_file", '"passphrase-file"'])

@@ -28,6 +28,11 @@ class Wire:
     def send(self, data: bytes) -> None:
         self.sent.extend(self.server.receive(data))
 
+    prepare = send
+
+    def flush(self) -> None:
+        pass
+
     def replace_backlog(self, data: bytes) -> None:
         self.send(data)
 

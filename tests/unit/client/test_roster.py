@@ -61,6 +61,16 @@ def test_who_comes_and_goes_is_told_of(place: Place, ann: Member) -> None:
     assert place.names() == []
 
 
+def test_whoever_is_verified_meanwhile_is_shown_as_verified(place: Place, ann: Member) -> None:
+    place.roster.join(OWN, 0)
+    place.take((Change.JOINED, 2, ann.show()))
+    (present,) = place.roster.present.values()
+    assert not present.sender.verified
+    place.reader.people.verify(present.sender)
+    (present,) = place.roster.present.values()
+    assert present.sender.verified
+
+
 def test_this_member_is_not_among_the_others(place: Place) -> None:
     place.roster.join(OWN, 1)
     assert place.take((Change.HERE, OWN, member("me").show())) == []

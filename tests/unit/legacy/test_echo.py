@@ -3,7 +3,7 @@
 import pytest
 
 from securechat.client.conversation import Unsent
-from securechat.legacy.client import _Unacknowledged
+from securechat.legacy.hearing import Unacknowledged
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from securechat.legacy.client import _Unacknowledged
 def test_leg_3_a_message_is_acknowledged_in_parts_and_glued(
     sent: list[str], heard: list[str], whole: list[bool]
 ) -> None:
-    waiting = _Unacknowledged()
+    waiting = Unacknowledged()
     for text in sent:
         waiting.append(Unsent(0, text, is_action=False))
     assert [waiting.hear(text) for text in heard] == whole

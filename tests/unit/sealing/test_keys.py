@@ -56,7 +56,8 @@ def test_other_files_are_no_identity() -> None:
     other = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    for pem in (b"", b"-----BEGIN PRIVATE KEY-----\n", other):
+    unheard_of = Identity(b"i" * 32).to_pem().replace(b"AwBQYDK2Vw", b"AwBQYDK2V1")  # another object identifier
+    for pem in (b"", b"-----BEGIN PRIVATE KEY-----\n", other, unheard_of):
         with pytest.raises(InputError) as caught:
             Identity.from_pem(pem)
         assert "identity export" in str(caught.value)

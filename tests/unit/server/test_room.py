@@ -29,6 +29,11 @@ class Ears:
         """Hear."""
         self.data += data
 
+    prepare = send
+
+    def flush(self) -> None:
+        """Heard already."""
+
     def settle(self, size: int) -> None:
         """Count."""
         self.settled += 1

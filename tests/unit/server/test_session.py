@@ -4,24 +4,21 @@ Each test asks for the clock itself: pytest-trio runs a test by the clock that i
 """
 
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import trio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from securechat import limits
-from securechat.errors import ChannelClosedError, StorageError, StorageFullError
+from securechat.errors import StorageError, StorageFullError
 from securechat.history.log import Append, Appended, Head, Page
 from securechat.history.memory import MemoryLog
-from securechat.limits import Rate, ServerLimits
-from securechat.protocol import chain, messages, proof
-from securechat.protocol.connection import ClientConnection
+from securechat.limits import Rate
+from securechat.protocol import chain, messages
 from securechat.protocol.messages import (
     Change,
     Code,
@@ -43,130 +40,13 @@ from securechat.protocol.messages import (
     Send,
     Welcome,
 )
-from securechat.server.access import AccessLog
-from securechat.server.commit import Committer
-from securechat.server.gate import Gate
-from securechat.server.rooms import Rooms
-from securechat.server.session import Services, Session
-from tests.support.memory_channel import CAPACITY, MemoryChannel, memory_channels
+from securechat.server.session import Session
+from tests.support import relay as relays
+from tests.support.memory_channel import memory_channels
+from tests.support.relay import KEY, SPKI_HASH, Key, Visitor, changes, delivered
 
-SPKI_HASH = b"spki hash of thirty-two bytes..."
 LARGE = bytes(limits.ENVELOPE_BYTES)
 START = 1000.0
-M = TypeVar("M", bound=Message)
-
-
-class Key:
-    """The key of a room: who has it may join."""
-
-    def __init__(self, number: int = 0) -> None:
-        self._private = Ed25519PrivateKey.from_private_bytes(number.to_bytes(32, "big"))
-        self.address = self._private.public_key().public_bytes_raw()
-
-    def join(self, challenge: bytes, ref: int = 1, presence: bytes = b"", *, may_create: bool = True) -> Join:
-        """Return a JOIN with a good proof."""
-        signature = self._private.sign(proof.signed_bytes(challenge, SPKI_HASH, self.address))
-        return Join(ref, self.address, signature, may_create, presence)
-
-
-KEY = Key()
-
-
-class Visitor:
-    """A client.
-
-    Attributes:
-        channel: Its end of the connection; ``server_end`` is the other.
-        raw: All bytes that came.
-        challenge: That of WELCOME.
-    """
-
-    def __init__(self, channel: MemoryChannel, server_end: MemoryChannel, session: Session) -> None:
-        self.channel = channel
-        self.server_end = server_end
-        self.session = session
-        self.raw = b""
-        self.challenge = b""
-        self._connection = ClientConnection()
-        self._came: deque[Message] = deque()
-
-    def _take(self, data: bytes) -> None:
-        self.raw += data
-        self._came.extend(self._connection.receive(data))
-
-    async def next(self) -> Message:
-        """Return the next message."""
-        while not self._came:
-            self._take(await self.channel.receive())
-        return self._came.popleft()
-
-    async def expect(self, kind: type[M]) -> M:
-        """Return the next message, which has to be of a kind."""
-        message = await self.next()
-        assert isinstance(message, kind), message
-        return message
-
-    async def until(self, kind: type[M]) -> M:
-        """Return the next message of a kind; what comes before it is ignored."""
-        while True:
-            message = await self.next()
-            if isinstance(message, kind):
-                return message
-            assert not isinstance(message, Goodbye), message
-
-    async def hear(self, count: int) -> list[bytes]:
-        """Return the envelopes of the next deliveries."""
-        return [(await self.until(Deliver)).envelope for _ in range(count)]
-
-    async def rest(self) -> list[Message]:
-        """Return what came until nothing happens any more."""
-        while True:
-            await wait_all_tasks_blocked()
-            data = self.channel.take()
-            if not data:
-                break
-            self._take(data)
-        rest = list(self._came)
-        self._came.clear()
-        return rest
-
-    async def end(self) -> list[Message]:
-        """Return what comes up to the end, which has to be one in good order."""
-        try:
-            while True:
-                self._take(await self.channel.receive())
-        except ChannelClosedError as error:
-            assert type(error) is ChannelClosedError, "not in good order"  # noqa: PT017
-        self.channel.shut_down()
-        rest = list(self._came)
-        self._came.clear()
-        await wait_all_tasks_blocked()
-        return rest
-
-    def say(self, *said: messages.ClientMessage) -> None:
-        """Send messages, together."""
-        self.channel.send(b"".join(self._connection.send(message) for message in said))
-
-    def say_raw(self, data: bytes) -> None:
-        """Send any bytes."""
-        self.channel.send(data)
-
-    async def greet(self) -> None:
-        """Wait for WELCOME."""
-        self.challenge = (await self.expect(Welcome)).challenge
-
-    async def join(self, key: Key = KEY, presence: bytes = b"", ref: int = 1, *, may_create: bool = True) -> Joined:
-        """Join a room."""
-        self.say(key.join(self.challenge, ref, presence, may_create=may_create))
-        return await self.until(Joined)
-
-    async def is_refused(self, join: Join) -> Error:
-        """Try to join and return the refusal."""
-        self.say(join)
-        error = await self.expect(Error)
-        assert error.ref == join.ref
-        assert error.subject == bytes(16)
-        return error
 
 
 class TestLog(MemoryLog):
@@ -218,52 +98,13 @@ class TestLog(MemoryLog):
             self._reading -= 1
 
 
-class Relay:
-    """The server without sockets and TLS.
-
-    Attributes:
-        failures: What the committer reported.
-    """
-
-    def __init__(self, nursery: trio.Nursery, **allowed: Any) -> None:
-        self._nursery = nursery
-        self.log = TestLog()
-        self.failures: list[StorageError] = []
-        rooms = Rooms(self.log)
-        limited = ServerLimits(**allowed)
-        committer = Committer(self.log, rooms, lambda: 1_700_000_000_000, self.failures.append, limited.in_flight_bytes)
-        self.services = Services(self.log, rooms, committer, AccessLog(Gate()), allowed=limited)
-        nursery.start_soon(committer.run)
-        nursery.start_soon(rooms.tell_changes)
-        nursery.start_soon(self.services.laggards.watch)
-
-    @property
-    def closed(self) -> dict[str, int]:
-        """How many sessions ended for which reason."""
-        return dict(self.services.closed)
-
-    async def connect(
-        self, *, peer: str = "192.0.2.1", capacity: int = CAPACITY, kind: type[Session] = Session
-    ) -> Visitor:
-        """Connect somebody, who has read WELCOME."""
-        server_end, client_end = memory_channels(peer, capacity)
-        session = kind(self.services, server_end, SPKI_HASH)
-        self._nursery.start_soon(session.run)
-        visitor = Visitor(client_end, server_end, session)
-        await visitor.greet()
-        return visitor
-
-    async def member(self, key: Key = KEY, presence: bytes = b"", **settings: Any) -> tuple[Visitor, int]:
-        """Connect somebody who joins, and return them with the handle of the room."""
-        visitor = await self.connect(**settings)
-        return visitor, (await visitor.join(key, presence)).handle
+Relay = relays.Relay[TestLog]
 
 
 @asynccontextmanager
 async def open_relay(**allowed: Any) -> AsyncIterator[Relay]:
-    async with trio.open_nursery() as nursery:
-        yield Relay(nursery, **allowed)
-        nursery.cancel_scope.cancel()
+    async with relays.open_relay(TestLog(), **allowed) as running:
+        yield running
 
 
 @pytest.fixture
@@ -275,14 +116,6 @@ async def relay(autojump_clock: MockClock) -> AsyncIterator[Relay]:
 
 def ids(*envelopes: bytes) -> list[bytes]:
     return [chain.envelope_id(envelope) for envelope in envelopes]
-
-
-def delivered(received: Sequence[Message]) -> list[bytes]:
-    return [message.envelope for message in received if isinstance(message, Deliver)]
-
-
-def changes(received: Sequence[Message]) -> list[MemberChange]:
-    return [change for message in received if isinstance(message, messages.Member) for change in message.changes]
 
 
 # Joining
@@ -422,6 +255,14 @@ async def test_new_rooms_are_limited_for_each_address_and_old_ones_are_not(
     await visitor.join(Key(1))
     elsewhere = await relay.connect(peer="192.0.2.2")
     assert (await elsewhere.join(Key(99))).created
+
+
+async def test_a_wait_that_takes_days_is_announced_as_the_longest_that_there_is(autojump_clock: MockClock) -> None:
+    async with open_relay(creations=Rate(1, 0.000_001)) as relay:
+        visitor = await relay.connect()
+        await visitor.join(KEY)
+        error = await visitor.is_refused(Key(99).join(visitor.challenge))
+        assert (error.code, error.retry_after) == (Code.RATE, limits.RETRY_SECONDS[1])
 
 
 # Time
@@ -766,6 +607,53 @@ async def test_a_batch_is_bounded(relay: Relay, autojump_clock: MockClock, monke
     alice.say(*(Send(handle, b"%d" % number) for number in range(20)))
     assert delivered(await alice.rest()) == [b"%d" % number for number in range(20)]
     assert relay.log.batches == [7, 7, 6]
+
+
+async def test_rooms_share_a_commit(relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SHARED_MESSAGES", 8)
+    monkeypatch.setattr(limits, "TURN_MESSAGES", 2)
+    alice, loud = await relay.member()
+    bob, quiet = await relay.member(Key(7))
+    relay.log.gate = trio.Event()
+    alice.say(Send(loud, b"first"))
+    await wait_all_tasks_blocked()
+    flood = [b"%d" % number for number in range(20)]
+    alice.say(*(Send(loud, envelope) for envelope in flood))
+    await wait_all_tasks_blocked()
+    bob.say(Send(quiet, b"hello"))
+    await wait_all_tasks_blocked()
+    relay.log.gate.set()
+    assert delivered(await bob.rest()) == [b"hello"]
+    assert delivered(await alice.rest()) == [b"first", *flood]
+    assert relay.log.batches == [1, 4 + 1, 8, 8]
+
+
+async def test_more_rooms_than_a_commit_has_space_for_take_turns(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SHARED_MESSAGES", 2)
+    monkeypatch.setattr(limits, "TURN_MESSAGES", 2)
+    monkeypatch.setattr(limits, "COMMIT_MESSAGES", 4)
+    members = [await relay.member(Key(number)) for number in range(1, 6)]
+    relay.log.gate = trio.Event()
+    for visitor, handle in members:
+        visitor.say(*(Send(handle, b"%d" % number) for number in range(3)))
+        await wait_all_tasks_blocked()
+    relay.log.gate.set()
+    for visitor, _ in members:
+        assert delivered(await visitor.rest()) == [b"0", b"1", b"2"]
+    assert relay.log.batches == [2, 4, 4, 4, 1]
+
+
+async def test_a_turn_is_bounded_in_bytes(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "TURN_BYTES", 100)
+    alice, handle = await relay.member()
+    sent = [bytes([number]) * 60 for number in range(3)] + [b"x" * 500, b"last"]
+    alice.say(*(Send(handle, envelope) for envelope in sent))
+    assert delivered(await alice.rest()) == sent
+    assert relay.log.batches == [1, 1, 1, 1, 1]
 
 
 async def test_who_has_too_much_in_flight_is_not_read(relay: Relay, autojump_clock: MockClock) -> None:

@@ -95,6 +95,20 @@ async def test_a_clock_that_stays_where_it_jumped_to_is_believed_in_the_end(
     assert await office.kept() == 0
 
 
+async def test_a_server_that_starts_with_a_wrong_clock_removes_nothing_for_its_age(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    office = Office(tmp_path, seconds=HOUR)
+    await office.say()
+    office.wall.set_by += 365 * 24 * HOUR
+    upkeep = Upkeep(office.log, office.rooms, Retention(seconds=HOUR), tmp_path, office.wall)
+    await upkeep.expire()
+    assert await office.kept() == 1
+    await trio.sleep(limits.CLOCK_TRUST)
+    await upkeep.expire()
+    assert await office.kept() == 0
+
+
 async def test_a_clock_that_is_slewed_is_believed_at_once(
     office: Office, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -127,6 +141,11 @@ class Guest:
         self.leave = trio.Event()
 
     def send(self, data: bytes) -> None:
+        """Ignore."""
+
+    prepare = send
+
+    def flush(self) -> None:
         """Ignore."""
 
     def settle(self, size: int) -> None:

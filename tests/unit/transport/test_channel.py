@@ -291,6 +291,35 @@ async def test_a_peer_that_does_not_read_never_makes_send_wait(ends: Ends) -> No
     assert calls[0] > 0
 
 
+async def test_what_was_prepared_is_sent_by_the_flush(ends: Ends) -> None:
+    ends.server.prepare(b"first, ")
+    ends.server.prepare(b"second")
+    with pytest.raises(BlockingIOError):
+        ends.client_socket.recv(1, socket.MSG_PEEK)
+    ends.server.flush()
+    assert ends.server.backlog == 0
+    assert await receive_exactly(ends.client, 13) == b"first, second"
+
+
+async def test_a_flush_after_nothing_sends_nothing(ends: Ends) -> None:
+    ends.server.flush()
+    with pytest.raises(BlockingIOError):
+        ends.client_socket.recv(1, socket.MSG_PEEK)
+
+
+async def test_what_is_prepared_behind_a_backlog_keeps_its_place(ends: Ends) -> None:
+    started: list[None] = []
+    ends.server.on_backlog = lambda: started.append(None)
+    messages = numbered(500)
+    for message in messages:
+        ends.server.prepare(message)
+        ends.server.flush()
+    assert len(started) == 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ends.server.drain)
+        assert await receive_exactly(ends.client, 500_000) == b"".join(messages)
+
+
 async def test_drain_delivers_the_backlog_in_order(ends: Ends) -> None:
     messages = numbered(500)
     fill(ends.server, messages)
@@ -506,6 +535,15 @@ async def test_a_reset_while_draining_ends_the_drain_and_the_backlog(tcp_ends: E
     tcp_ends.server.send(b"dropped")
     assert tcp_ends.server.backlog == 0
     await tcp_ends.server.aclose()
+
+
+async def test_what_a_reader_has_not_taken_when_it_is_sent_away_does_not_stay_in_the_kernel(tcp_ends: Ends) -> None:
+    while not tcp_ends.server.backlog:
+        tcp_ends.server.send(bytes(100_000))
+    tcp_ends.server_socket.close()
+    tcp_ends.server.abort()
+    with trio.fail_after(10), pytest.raises(ChannelBrokenError, match="broke: Connection reset by peer"):
+        await receive_all(tcp_ends.client)
 
 
 @pytest.mark.parametrize(
