@@ -122,7 +122,7 @@ CLOCK_SKEW_SECONDS: Final = 5 * 60
 MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
 
-# The full screen.
+# The full screen and the window.
 SCREEN_ENTRIES: Final = 20_000  # in the log
 SCREEN_CHARACTERS: Final = 8 * MIB  # in all of them
 SCREEN_ENTRY_OVERHEAD: Final = 200  # characters' worth of memory that any entry takes
@@ -134,6 +134,7 @@ SCREEN_WRAPPED: Final = 1000  # entries whose lines are kept
 SCREEN_REQUESTS: Final = 100  # typed and not yet looked at
 INPUT_ROWS: Final = 5
 INPUT_HISTORY: Final = 500
+SHOWN_PENDING: Final = 100  # of the messages that wait, in the window; the others are counted
 PASTED_LINES: Final = 5  # above, it is asked
 
 

@@ -7,6 +7,7 @@ from securechat.cli import options
 from securechat.cli.client import chat, send, tail
 from securechat.cli.demo import demo
 from securechat.cli.doctor import doctor
+from securechat.cli.gui import gui
 from securechat.cli.server import server
 from securechat.cli.tools import cert, identity, known_hosts, passphrase
 from securechat.cli.upkeep import backup, rooms
@@ -27,5 +28,5 @@ def main(context: click.Context, *, debug: bool) -> None:
     context.default_map = options.load_defaults(group, options.config_path())
 
 
-for command in (server, chat, send, tail, cert, passphrase, doctor, known_hosts, identity, rooms, backup, demo):
+for command in (server, chat, gui, send, tail, cert, passphrase, doctor, known_hosts, identity, rooms, backup, demo):
     main.add_command(command)

@@ -29,7 +29,7 @@ def option(name: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 FLAGS_ONLY: Final = frozenset({"create", "must_exist", "weak_passphrase", "compat", "no_tls", "force", "debug", "help"})
-_TABLES: Final = {"server": ("server",), "client": ("chat", "send", "tail")}
+_TABLES: Final = {"server": ("server",), "client": ("chat", "gui", "send", "tail")}
 
 
 def config_path() -> Path:

@@ -67,7 +67,7 @@ def test_anything_else_is_no_time_span(text: str | int) -> None:
 def test_no_file_is_no_defaults(path: Path) -> None:
     assert load_defaults(GROUP, path) == {}
     assert defaults(path, "") == {}
-    assert defaults(path, "# nothing but a comment\n[client]\n") == {"chat": {}, "send": {}, "tail": {}}
+    assert defaults(path, "# nothing but a comment\n[client]\n") == {"chat": {}, "gui": {}, "send": {}, "tail": {}}
 
 
 def test_the_file_is_where_the_system_has_such_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +84,7 @@ def test_a_table_goes_to_its_commands_and_each_takes_what_it_knows(path: Path) -
     assert found == {
         "server": {"port": "9000", "retain_messages": "5", "retain": "30d"},
         "chat": {"nick": "ann"},
+        "gui": {"nick": "ann"},
         "send": {"nick": "ann", "timeout": "5"},
         "tail": {"nick": "ann", "since": "1h"},
     }
@@ -187,7 +188,7 @@ def run(path: Path) -> Callable[..., str]:
         assert result.exit_code == 0, result.output
         return result.output.strip()
 
-    for name in ("send", "chat", "tail"):
+    for name in ("send", "chat", "gui", "tail"):
         group.add_command(send, name)
     return run
 
