@@ -3,6 +3,7 @@
 Modules that take long to import are imported when a command runs: help and version are instant.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -16,6 +17,7 @@ from securechat.errors import SecurechatError
 from securechat.text import one_line, sanitise
 
 _INTERRUPTED = 130
+_OUTPUT_FAULTS = {errno.ENOSPC, getattr(errno, "EDQUOT", None)}  # Windows has no quotas
 _HERE = Path(__file__).parents[1]
 _NAME = "securechat"
 _COMPLETION = "_SECURECHAT_COMPLETE"  # set by the shell functions that it prints for bash, zsh and fish
@@ -23,6 +25,7 @@ _COMPLETION = "_SECURECHAT_COMPLETE"  # set by the shell functions that it print
 
 def run(arguments: Sequence[str]) -> int:
     """Run ``securechat`` with ``arguments`` and return its exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -40,6 +43,13 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _explain(error)
     return code if isinstance(code, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Give a program that was started without one of the standard streams an empty one, in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _invoke(arguments: Sequence[str]) -> object:
@@ -74,6 +84,11 @@ def _place(error: BaseException) -> str:
     return f" in {own[-1][0].relative_to(_HERE)}, line {own[-1][1]}" if own else ""
 
 
+def _drop_output() -> None:
+    """Keep what Python flushes at exit from complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _explain(error: BaseException) -> int:
     """Say what went wrong, in one sentence and the next step, and return the exit code."""
     leaves = list(_leaves(error))
@@ -83,9 +98,12 @@ def _explain(error: BaseException) -> int:
         if isinstance(leaf, SystemExit):
             return leaf.code if isinstance(leaf.code, int) else 1
     if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
-        # The reader has gone, which is its right; what Python flushes at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has gone, which is its right
         return 0
+    if all(isinstance(leaf, OSError) and leaf.errno in _OUTPUT_FAULTS for leaf in leaves):
+        _drop_output()
+        click.echo("securechat: Standard output cannot be written. Make room, or send it elsewhere.", err=True)
+        return 1
     known = [leaf for leaf in leaves if isinstance(leaf, SecurechatError)]
     if known and len(known) == len(leaves):
         click.echo(f"securechat: {one_line(str(known[0]))}", err=True)  # a server may have written a part of it

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from securechat import limits
-from securechat.cli.options import duration, option
+from securechat.cli.options import FILE, duration, option, patience
 
 if TYPE_CHECKING:
     from securechat.cli.opening import Main, Make
@@ -16,24 +15,23 @@ if TYPE_CHECKING:
 
 def _shared(command: Callable[..., None], *, asks: bool = False) -> Callable[..., None]:
     """Add the argument and the options of every client command; ``asks`` if it asks for the server."""
-    path = click.Path(path_type=Path)
     declared = (
         click.argument("server", required=not asks),
         option("--room", help="The room's name; case and spacing do not matter."),
         option("--nick", help="Your nickname here; by default the last one, or your user name."),
         click.option("--create", is_flag=True, help="Create the room if nobody has used it."),
         click.option("--must-exist", is_flag=True, help="Never create the room, and do not ask."),
-        option("--profile", type=path, help="Directory of identity, known hosts and state."),
+        option("--profile", type=FILE, help="Directory of identity, known hosts and state."),
         option("--pin", help="The server's pin, as it prints it: trust this key and no other."),
-        option("--ca", type=path, help="Trust the authorities in this PEM file, and the server's name."),
+        option("--ca", type=FILE, help="Trust the authorities in this PEM file, and the server's name."),
         click.option("--weak-passphrase", is_flag=True, help="Create a room even with a weak passphrase."),
         option("--remember", is_flag=True, help="Keep the room's secret in the profile; ask no more."),
         option(
             "--passphrase-file",
-            type=path,
+            type=FILE,
             help="Read the passphrase from the first line of a file.",
         ),
-        option("--passphrase-fd", type=int, help="Read the passphrase from an open file descriptor."),
+        option("--passphrase-fd", type=click.IntRange(min=0), help="Read the passphrase from an open file descriptor."),
         click.option("--compat", is_flag=True, help="Talk the old base64 mode, NOT ENCRYPTED; the port is 12345."),
         click.option("--no-tls", is_flag=True, help="With --compat: bare TCP, to an original server."),
     )
@@ -60,7 +58,7 @@ def chat(*, plain: bool, theme: str, **given: Any) -> None:
 @_shared
 @click.argument("text", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print an object for each stored message.")
-@option("--timeout", type=click.FloatRange(min=1), default=limits.SEND_TIMEOUT, help="Seconds to keep trying.")
+@option("--timeout", type=patience, default=limits.SEND_TIMEOUT, help="Seconds to keep trying.")
 def send(*, text: tuple[str, ...], as_json: bool, timeout: float, **given: Any) -> None:
     """Send TEXT as one message, or each line of standard input, and wait until it is stored."""
     from securechat.sealing.names import check_text

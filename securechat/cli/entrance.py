@@ -77,7 +77,7 @@ def enter(given: dict[str, Any]) -> Iterator[Entrance]:
 def _look(given: dict[str, Any], profile: Path, state: State) -> Entrance:
     """Find everything in what was given and in the profile, but for a passphrase that is asked for."""
     server = parse_server(given["server"])
-    room = _choose_room(given["room"] or server.room, state)
+    room = _choose_room(server.room or None if given["room"] is None else given["room"], state)
     nick = choose_nick(given["nick"], state)
     raw = _given_passphrase(given)
     secret = state.secret(room) if raw is None else None
@@ -91,8 +91,8 @@ def _ask(given: dict[str, Any], profile: Path, state: State) -> Entrance:
     from securechat.cli import asking
 
     server = asking.ask_server(recent(state))
-    room = _choose_room(given["room"] or server.room or asking.ask_room(), state)
-    nick = choose_nick(given["nick"] or asking.ask_nick(choose_nick(None, state)), state)
+    room = _choose_room(server.room or asking.ask_room() if given["room"] is None else given["room"], state)
+    nick = choose_nick(asking.ask_nick(choose_nick(None, state)) if given["nick"] is None else given["nick"], state)
     raw = _given_passphrase(given)
     secret = state.secret(room) if raw is None else None
     passphrase = "" if raw is None else normalise_passphrase(raw)
@@ -103,14 +103,12 @@ def _ask(given: dict[str, Any], profile: Path, state: State) -> Entrance:
     return Entrance(server, pin, room, nick, profile, state, secret or b"", passphrase)
 
 
-def _choose_room(given: str, state: State) -> str:
+def _choose_room(given: str | None, state: State) -> str:
     """Return the room that was named, or the last one."""
-    room = given or state.setting("room")
-    if not room:
+    room = state.setting("room") if given is None else given
+    if room is None:
         raise InputError("No room was named.", "Give it with --room.")
-    room = normalise_room(room)
-    state.set_setting("room", room)
-    return room
+    return normalise_room(room)
 
 
 def choose_nick(given: str | None, state: State) -> str:
@@ -119,10 +117,8 @@ def choose_nick(given: str | None, state: State) -> str:
     Raises:
         InputError: What was given is none.
     """
-    if given:
-        nick = normalise_nick(given)
-        state.set_setting("nick", nick)
-        return nick
+    if given is not None:
+        return normalise_nick(given)
     if last := state.setting("nick"):
         return last
     try:
@@ -142,15 +138,25 @@ def _given_passphrase(given: dict[str, Any]) -> str | None:
 def _first_line(source: Path | int) -> str:
     """Return the first line of a file or an open file descriptor, without its end."""
     try:
-        with open(source, "rb") as file:  # noqa: PTH123 - an open descriptor has no path
+        if isinstance(source, int):
+            return _read_line(source).decode()
+        with source.open("rb") as file:
             others = stat.S_IRWXG | stat.S_IRWXO
-            if isinstance(source, Path) and os.name == "posix" and os.fstat(file.fileno()).st_mode & others:
+            if os.name == "posix" and os.fstat(file.fileno()).st_mode & others:
                 sys.stderr.write(f"securechat: others can read {source}; run: chmod 600 {source}\n")
             return file.readline().rstrip(b"\r\n").decode()
     except OSError as error:
         raise InputError(f"The passphrase cannot be read from {source}: {error.strerror}.", "Check it.") from error
     except UnicodeDecodeError:
         raise InputError(f"The passphrase in {source} is not UTF-8.", "Save it as UTF-8.") from None
+
+
+def _read_line(descriptor: int) -> bytes:
+    """Read one line and not a byte more: what follows it may be the messages to send."""
+    line = b""
+    while (byte := os.read(descriptor, 1)) and byte != b"\n":
+        line += byte
+    return line.rstrip(b"\r")
 
 
 def _prompt(room: str) -> str:

@@ -14,6 +14,7 @@ from securechat.client.profile import Profile
 from securechat.client.session import Options, open_conversation
 from securechat.client.strength import check_new
 from securechat.client.trust import Trust
+from securechat.errors import InputError
 from securechat.sealing.keys import RoomKeys, RoomSecret, derive_secret
 from securechat.ui import questions, terminal
 from securechat.ui.lines import Opener
@@ -64,7 +65,11 @@ async def ask_trust(server: ServerAddress, pin: bytes, why: str) -> bool:
     if not terminal.has_terminal():
         return False
     sys.stderr.write(f"{questions.first_contact(server, pin, why)}\n")
-    return questions.is_trusted(await ask(f"{questions.TRUST} "), pin)
+    while True:
+        try:
+            return questions.is_trusted(await ask(f"{questions.TRUST} "), pin)
+        except InputError as error:
+            sys.stderr.write(f"{error}\n")
 
 
 async def _ask_create(entrance: Entrance, given: dict[str, Any], keys: RoomKeys) -> bool:
@@ -73,8 +78,9 @@ async def _ask_create(entrance: Entrance, given: dict[str, Any], keys: RoomKeys)
         if given["must_exist"] or not terminal.has_terminal():
             return False
         sys.stderr.write(f"{questions.new_room(entrance.server, keys.words)}\n")
-        _check_strength(entrance, given)
-        return questions.is_yes(await ask(f"{questions.CREATE} "))
+        while not questions.is_yes(answer := await ask(f"{questions.CREATE} ")):
+            if questions.is_no(answer):
+                return False
     _check_strength(entrance, given)
     return True
 

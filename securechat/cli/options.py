@@ -10,6 +10,7 @@ import click
 from securechat.errors import InputError
 
 FILE: Final = click.Path(path_type=Path, readable=False)  # whoever opens it says what is wrong, in our words
+_DAY: Final = 86400
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION: Final = re.compile(r"(\d{1,9})([smhdw]?)")
 
@@ -20,6 +21,17 @@ def duration(value: str | int) -> int:
     if match is None:
         raise click.BadParameter(f"{value!r} is no time span; write 90s, 30m, 1h or 7d.")
     return int(match[1]) * _UNITS[match[2] or "s"]
+
+
+def patience(value: str | float) -> float:
+    """Read seconds of waiting for click: 1 to a day."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= _DAY:  # nor nan
+        raise click.BadParameter(f"{value!r} is not between 1 and {_DAY} seconds.")
+    return seconds
 
 
 def option(name: str, **settings: Any) -> Callable[[Any], Any]:

@@ -21,6 +21,16 @@ def recent(state: State) -> list[ServerAddress]:
     return found
 
 
+def note_names(state: State, room: str, nick: str) -> None:
+    """Offer this room and nickname from now on where none are given.
+
+    Raises:
+        StorageError: The profile cannot be written.
+    """
+    state.set_setting("room", room)
+    state.set_setting("nick", nick)
+
+
 def remember(state: State, server: ServerAddress, room: str) -> None:
     """Put a room first.
 

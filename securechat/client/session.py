@@ -7,7 +7,7 @@ pause when the connection is lost. What a person says meanwhile waits in the out
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 import trio
@@ -32,6 +32,7 @@ from securechat.errors import (
     NoSuchRoomError,
     SecurechatError,
     ServerRefusedError,
+    StorageError,
     UnreachableError,
 )
 from securechat.protocol import proof
@@ -183,6 +184,8 @@ class RoomConversation:
     def rename(self, nick: str) -> None:
         """See ``Conversation.rename``."""
         self._nick = normalise_nick(nick)
+        with suppress(StorageError):  # then the next run offers the old one
+            recent.note_names(self._options.state, self.room, self._nick)
         if self._visit is not None and self._options.is_listed:
             self._visit.show_presence(self._seal_presence(is_joining=False))
 
@@ -381,6 +384,7 @@ async def open_conversation(options: Options) -> AsyncIterator[RoomConversation]
         await nursery.start(conversation.supervise)
         if options.keeps_secret:
             options.state.set_secret(options.room, secret.bytes)
+        recent.note_names(options.state, options.room, conversation.nick)
         if options.remembers:
             recent.remember(options.state, options.server, options.room)
         try:

@@ -29,7 +29,17 @@ def _print(line: str) -> None:
     sys.stdout.flush()
 
 
-async def chat(opener: Opener, typed: Callable[[], AsyncGenerator[str, None]] = input_lines) -> None:
+def _complain(error: InputError) -> None:
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+
+
+def _usable_lines() -> AsyncGenerator[str, None]:
+    """Yield the lines of standard input; one that cannot be used is complained about, and the next is read."""
+    return input_lines(_complain)
+
+
+async def chat(opener: Opener, typed: Callable[[], AsyncGenerator[str, None]] = _usable_lines) -> None:
     """Talk: each line of input is a message or a command, each event a line of output.
 
     Args:
@@ -62,6 +72,8 @@ async def chat(opener: Opener, typed: Callable[[], AsyncGenerator[str, None]] = 
                         break
                     if line.strip():
                         await commands.run(line)
+                    if typing.cancel_called:  # /quit: what is behind it was not meant to be said
+                        break
         await settle(conversation, 0, limits.LEAVE_TIMEOUT)
         has_left.set()
 
@@ -99,14 +111,17 @@ async def send(opener: Opener, texts: Sequence[str], *, patience: float, as_json
     async with opener() as conversation:
 
         async def send_all() -> None:
-            async with aclosing(_source(texts)) as source:
-                async for text in source:
-                    await settle(conversation, _SEND_AHEAD, patience)
-                    try:
+            count = 0
+            try:
+                async with aclosing(_source(texts)) as source:
+                    async for text in source:
+                        await settle(conversation, _SEND_AHEAD, patience)
                         conversation.say(text)
-                    except InputError:
-                        await settle(conversation, 0, patience)
-                        raise
+                        count += 1
+            except InputError as error:
+                await settle(conversation, 0, patience)
+                before = f"{count} of the messages were sent before it. " if count else ""
+                raise InputError(error.message, before + error.next_step) from error
             await settle(conversation, 0, patience)
 
         await show_until(conversation, show, send_all)

@@ -29,7 +29,7 @@ def is_trusted(answer: str, pin: bytes) -> bool:
         InputError: It is neither yes nor no nor a pin.
         NotTrustedError: It is the pin of another server.
     """
-    if answer.lower() in {"", "n", "no"}:
+    if is_no(answer):
         return False
     if is_yes(answer) or parse_pin(answer) == pin:
         return True
@@ -47,3 +47,8 @@ def new_room(server: ServerAddress, words: str) -> str:
 def is_yes(answer: str) -> bool:
     """Tell whether an answer is yes."""
     return answer.lower() in {"y", "yes"}
+
+
+def is_no(answer: str) -> bool:
+    """Tell whether an answer is no; none is too."""
+    return answer.lower() in {"", "n", "no"}

@@ -26,7 +26,11 @@ def _opens_tty() -> bool:
 
 def ask_hidden(prompt: str) -> str:
     """Ask for a secret, which is not shown. For use outside the event loop."""
-    return getpass.getpass(prompt)
+    try:
+        return getpass.getpass(prompt)
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")  # for the shell's next prompt
+        raise
 
 
 def read_line() -> str:

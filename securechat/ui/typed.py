@@ -1,9 +1,8 @@
 """What people type, read without holding the event loop up."""
 
-import codecs
 import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 import trio
@@ -23,35 +22,62 @@ async def ask(prompt: str) -> str:
     return await trio.to_thread.run_sync(read_line, abandon_on_cancel=True)
 
 
-async def input_lines() -> AsyncGenerator[str, None]:
+def _raise(error: InputError) -> None:
+    raise error
+
+
+async def input_lines(complain: Callable[[InputError], None] = _raise) -> AsyncGenerator[str, None]:
     """Yield the lines of standard input, without their ends, as they come.
 
+    Args:
+        complain: Called for a line that is left out, because it is above 64 KiB, not UTF-8, or cut by the
+            terminal; where it raises, that is the end.
+
     Raises:
-        InputError: The input is not UTF-8, or a line is above 64 KiB.
+        InputError: As ``complain``.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    rest = ""
+    rest = b""
     number = 0
-    is_terminal = sys.stdin.isatty()
+    is_skipping = False  # the beginning of this line was too long already
+    most = _TERMINAL_LINE_BYTES - 1 if sys.stdin.isatty() else limits.INPUT_LINE_BYTES
     while True:
         data = await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), _READ_BYTES, abandon_on_cancel=True)
-        try:
-            *lines, rest = (rest + decoder.decode(data, final=not data)).split("\n")
-        except UnicodeDecodeError:
-            raise InputError(f"Line {number + 1} of the input or one after it is not UTF-8.", "Send UTF-8.") from None
+        *lines, rest = (rest + data).split(b"\n")
+        if not data and rest:
+            lines.append(rest)
         for line in lines:
             number += 1
-            if is_terminal and len(line.encode()) >= _TERMINAL_LINE_BYTES:
-                sys.stderr.write(
-                    f"This line fills the {_TERMINAL_LINE_BYTES} bytes that a terminal passes on, and its end may be "
-                    "missing: nothing of it was sent. Send it in parts, or a file: securechat send SERVER < FILE\n"
-                )
-                sys.stderr.flush()
-            else:
-                yield line.removesuffix("\r")
-        if len(rest) > limits.INPUT_LINE_BYTES:
-            raise InputError(f"Line {number + 1} of the input is too long.", "Send it in parts.")
+            text = None if is_skipping else _decode(line, number, most, complain)
+            is_skipping = False
+            if text is not None:
+                yield text
         if not data:
-            break
-    if rest:
-        yield rest.removesuffix("\r")
+            return
+        if len(rest) > limits.INPUT_LINE_BYTES:
+            if not is_skipping:
+                complain(_too_long(number + 1))
+            is_skipping, rest = True, b""
+
+
+def _decode(line: bytes, number: int, most: int, complain: Callable[[InputError], None]) -> str | None:
+    """Return a line of at most ``most`` bytes as text, or None for one that was complained about."""
+    if len(line) > most and most < limits.INPUT_LINE_BYTES:
+        complain(
+            InputError(
+                f"This line fills the {_TERMINAL_LINE_BYTES} bytes that a terminal passes on, and its end may be "
+                "missing: nothing of it was sent.",
+                "Send it in parts, or a file: securechat send SERVER < FILE",
+            )
+        )
+    elif len(line) > most:
+        complain(_too_long(number))
+    else:
+        try:
+            return line.decode().removesuffix("\r")
+        except UnicodeDecodeError:
+            complain(InputError(f"Line {number} of the input is not UTF-8, and was not sent.", "Send UTF-8."))
+    return None
+
+
+def _too_long(number: int) -> InputError:
+    return InputError(f"Line {number} of the input is too long, and was not sent.", "Send it in parts.")

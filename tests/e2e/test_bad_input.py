@@ -416,3 +416,65 @@ def test_a_command_whose_reader_has_gone_is_quiet(box: Home) -> None:
     env = {**box.env, "PYTHONUNBUFFERED": "1"}
     with Program(("bash", "-c", f"set -o pipefail; {line}"), env) as program:
         assert program.finish() == (0, "", "")
+
+
+# Streams
+
+
+def test_what_is_behind_quit_is_not_said(member: Home, server: ServerProgram, room: str) -> None:
+    with member.chat(server, "alice") as program:
+        program.write("hi\n/quit bye\nnot this\n")
+        assert program.finish().code == 0
+    texts = [line.rsplit(": ", 1)[1] for line in member.tail(server).out.splitlines()]
+    assert texts == ["the first message", "hi", "bye"]
+
+
+def test_a_line_that_is_not_utf_8_is_named_and_what_was_before_it_is_sent(
+    member: Home, server: ServerProgram, room: str
+) -> None:
+    result = member.send(server, typed=b"good\nbad \xff\nnever\n")
+    assert result.code == 2
+    assert "Line 2 of the input is not UTF-8, and was not sent. 1 of the messages were sent before it." in result.err
+    with member.chat(server, "alice") as program:
+        program.write(b"bad \xff\nstill here\n" + b"x" * 70_000 + b"\nand here\n")
+        program.wait_for(r"alice: and here$")
+        result = program.finish()
+    assert result.code == 0
+    assert "Line 1 of the input is not UTF-8" in result.err
+    assert "Line 3 of the input is too long" in result.err
+    texts = [line.rsplit(": ", 1)[1] for line in member.tail(server).out.splitlines()]
+    assert texts == ["the first message", "good", "still here", "and here"]
+
+
+def test_passphrase_and_messages_may_come_over_one_stream(box: Home, server: ServerProgram, tmp_path: Path) -> None:
+    (tmp_path / "stranger").mkdir()
+    stranger = Home(tmp_path / "stranger")
+    stranger.trust(server)
+    typed = f"{PASSPHRASE}\none\ntwo\n"
+    line = ("send", server.address, "--room", ROOM, "--create", "--passphrase-fd", "0")
+    assert stranger.run(*line, typed=typed) == (0, "", "")
+    stranger.remember()
+    assert [line.rsplit(": ", 1)[1] for line in stranger.tail(server).out.splitlines()] == ["one", "two"]
+
+
+@pytest.mark.parametrize(("redirection", "code"), [("<&-", 0), (">&-", 0), (">/dev/full", 1)])
+def test_closed_and_full_streams_are_no_internal_error(
+    member: Home, server: ServerProgram, room: str, redirection: str, code: int
+) -> None:
+    from tests.support.programs import Program
+
+    line = " ".join((*member.command, "tail", server.address, "--room", "'tea house'", "--no-follow", redirection))
+    with Program(("bash", "-c", line), member.env) as program:
+        result = program.finish()
+    assert result.code == code
+    assert "internal" not in result.err
+    assert bool(result.err) == bool(code)
+
+
+@pytest.mark.parametrize(
+    "option", [("--timeout", "nan"), ("--timeout", "0"), ("--passphrase-fd", "-1"), ("--room", "")]
+)
+def test_values_that_are_none_are_usage_errors(box: Home, option: tuple[str, str]) -> None:
+    result = box.run("send", "127.0.0.1:1", *option, "hi", env={"SECURECHAT_PASSPHRASE": "x"})
+    assert result.code == 2
+    assert "internal" not in result.err

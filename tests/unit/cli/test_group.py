@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from securechat import __version__
 from securechat.cli import run
 from securechat.cli.group import main
+from securechat.client import recent
 from securechat.client.profile import Profile
 from securechat.client.state import State
 from securechat.errors import (
@@ -472,17 +473,31 @@ def test_the_passphrase_comes_from_file_descriptor_or_environment(
     monkeypatch.setenv("SECURECHAT_PASSPHRASE", "from the environment")
     with file.open("rb") as opened:
         descriptor = os.dup(opened.fileno())
-    assert enter("--passphrase-fd", str(descriptor))[0] == "open  sesame"
-    assert enter()[0] == "from the environment"
+    assert enter("--room", "r", "--passphrase-fd", str(descriptor))[0] == "open  sesame"
+    assert os.read(descriptor, 100) == b"second line\n", "what follows may be the messages to send"
+    assert enter("--room", "r")[0] == "from the environment"
     assert "SECURECHAT_PASSPHRASE" not in os.environ  # no child inherits it
 
 
 @pytest.mark.usefixtures("entering")
-def test_room_and_nickname_of_the_last_time_are_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_and_nickname_of_the_last_time_are_taken_again(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("securechat.ui.terminal.has_terminal", lambda: True)
     monkeypatch.setattr("securechat.ui.terminal.ask_hidden", lambda _: "typed")
-    assert enter("--room", "Kitchen", "--nick", "ann") == ("typed", b"", "kitchen", "ann")
-    assert enter() == ("typed", b"", "kitchen", "ann")
+    state = profile.open_state()
+    recent.note_names(state, "kitchen", "ann")  # as when a room was joined
+    state.close()
+    assert enter("--room", "Cellar", "--nick", "bob") == ("typed", b"", "cellar", "bob")
+    assert enter() == ("typed", b"", "kitchen", "ann"), "nobody came into the cellar yet"
+
+
+@pytest.mark.usefixtures("entering")
+@pytest.mark.parametrize("option", ["--room", "--nick"])
+def test_an_empty_name_is_none_and_not_that_of_last_time(profile: Profile, option: str) -> None:
+    state = profile.open_state()
+    recent.note_names(state, "kitchen", "ann")
+    state.close()
+    with pytest.raises(InputError):
+        enter(option, "")
 
 
 @pytest.mark.usefixtures("entering")
