@@ -168,6 +168,7 @@ def test_who_is_over_a_limit_is_told_which_and_others_notice_nothing(guest: Home
         with guest.chat(server, "alice") as alice, socket.create_connection(("127.0.0.1", server.port)):
             result = guest.send(server, "hi")
             assert result.code == 3
+            assert "your address has its 2 connections" in result.err
             alice.write("still here\n")
             alice.wait_for(r"alice: still here$")
 
