@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from securechat import limits
 from securechat.client.conversation import Event, Kind, Unsent
 from securechat.text import legible_line, one_line, sanitise
-from securechat.ui.render import local_time
+from securechat.ui.render import local_time, marks
 
 _RUN_MS: Final = 5 * 60 * 1000  # what somebody says within it goes below one name
 _LINK: Final = re.compile(r"https?://[\w\[][^\s<>\"\u3000-\u303f\uff00-\uffef]*", re.IGNORECASE)
@@ -211,8 +210,7 @@ def _clock(event: Event) -> str:
 
 
 def _remarks(event: Event) -> str:
-    is_off = abs(event.clock_error) > limits.CLOCK_SKEW_SECONDS * 1000
-    return (" (clock off)" if is_off else "") + (" (out of order)" if event.is_late else "")
+    return "".join(f" ({mark})" for mark in marks(event))
 
 
 def _tip(event: Event) -> str:

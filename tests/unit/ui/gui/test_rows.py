@@ -115,7 +115,7 @@ def test_times_beyond_the_calendar_are_shown_all_the_same() -> None:
 
 def test_remarks_on_time_are_made() -> None:
     late = Event(Kind.MESSAGE, NOON, "x", sender=BOB, is_late=True, clock_error=10 * MINUTE)
-    assert "12:00 (clock off) (out of order)" in text_of(late)
+    assert "12:00 (dated 10 minutes ahead) (out of order)" in text_of(late)
 
 
 def test_what_waits_says_so() -> None:
