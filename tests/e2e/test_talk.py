@@ -123,7 +123,7 @@ def test_members_verify_each_other(tmp_path: Path, server: ServerProgram) -> Non
         words = [p.wait_for(r"face to face: ((?:[\w-]+ ){11}[\w-]+)$")[1] for p in (one, two)]
         assert words[0] == words[1]
         one.write("/verify bob yes\n")
-        one.wait_for(r"bob is verified on this machine\.")
+        one.wait_for(r"bob is verified on this machine, and bob has to confirm you as well\.")
         two.write("it is me\n")
         one.wait_for(r" bob: it is me$")
 
@@ -136,6 +136,8 @@ def test_somebody_may_be_ignored(tmp_path: Path, server: ServerProgram) -> None:
         one.wait_for(r"is hidden until this chat ends\.")
         two.write("unheard\n")
         two.wait_for(r" bob: unheard$")
+        one.write("after it\n")
+        one.wait_for(r" alice: after it$")
         one.write("/ignore bob\n")
         one.wait_for(r"is shown again\.")
         two.write("heard\n")
