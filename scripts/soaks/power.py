@@ -26,6 +26,7 @@ _CALLS: Final = ("pwrite64", "write", "fsync", "fdatasync", "ftruncate", "unlink
 _SECTOR: Final = 512
 _BATCHES_PER_RUN: Final = 60
 _TRIES_PER_RUN: Final = 150
+_RUN_SECONDS: Final = 40
 
 
 class _File:
@@ -144,7 +145,7 @@ def _trace(directory: Path, batches: int) -> list[Call]:
     trace = directory / "trace"
     line = [*strace_line(trace, *_CALLS), sys.executable, "-m", "scripts.soaks.appender"]
     arguments = [str(directory / HISTORY_FILE), str(batches)]
-    subprocess.run([*line, *arguments], check=True, stdout=subprocess.PIPE)
+    subprocess.run([*line, *arguments], check=True, stdout=subprocess.PIPE, timeout=_RUN_SECONDS)
     calls = [call for call in read_trace(trace) if _is_told(call, directory)]
     trace.unlink()
     return calls

@@ -64,11 +64,15 @@ async def test_a_message_is_on_the_disk_before_it_is_delivered(tmp_path: Path) -
     home = TracedHome(tmp_path)
     count = 20
     with await trio.to_thread.run_sync(home.serve) as server:
-        async with open_visitor(server.port) as member:
-            for number in range(count):
-                member.send(b"message %d" % number)
-                await member.until(Deliver)
-        assert (await trio.to_thread.run_sync(server.stop)).code == 0
+        try:
+            async with open_visitor(server.port) as member:
+                for number in range(count):
+                    member.send(b"message %d" % number)
+                    await member.until(Deliver)
+        finally:
+            server.write("stop\n")  # a signal would reach strace alone
+            ended = await trio.to_thread.run_sync(server.finish)
+    assert ended.code == 0
     syncs = deliveries = 0
     is_written = False
     for call in read_trace(home.trace):

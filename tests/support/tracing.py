@@ -35,14 +35,14 @@ class Call(NamedTuple):
 
 
 def strace_line(trace: Path, *calls: str) -> list[str]:
-    """Return the beginning of a command line that traces what follows; signals reach that program itself.
+    """Return the beginning of a command line that traces what follows; it is strace that gets the signals.
 
     Args:
         trace: Where the trace goes; read it with ``read_trace`` when the program has ended.
         calls: The system calls to trace.
     """
     assert STRACE is not None
-    options = ["-D", "-f", "-yy", "-xx", "-qq", "-s", "1000000", "-e", "signal=none"]
+    options = ["-f", "-yy", "-xx", "-qq", "-s", "1000000", "-e", "signal=none"]
     return [STRACE, *options, "-e", f"trace={','.join(calls)}", "-o", str(trace), "--"]
 
 
