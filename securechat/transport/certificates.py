@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from securechat.errors import InputError, SecurechatError
-from securechat.files import write_private
+from securechat.files import make_private_directory, write_private
 
 DEFAULT_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 # What scanners and browsers accept. Clients that know the pin trust the key, and never look at the dates.
 _VALIDITY: Final = datetime.timedelta(days=397)
 _RENEWAL: Final = datetime.timedelta(days=60)  # before the end
 _COMMON_NAME_CHARACTERS: Final = 64
+_PUBLIC: Final = 0o644  # the rights of a certificate
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Pair:
             key = serialization.load_pem_private_key(self.key.read_bytes(), password=None)
             if not isinstance(key, ec.EllipticCurvePrivateKey) or leaf.issuer != leaf.subject:
                 raise ValueError(self.key)
-            write_private(self.certificate, _sign(names_of(leaf), key))
-            os.chmod(self.certificate, 0o644)  # noqa: PTH101 - a certificate is public
+            write_private(self.certificate, _sign(names_of(leaf), key), _PUBLIC)
         except (OSError, TypeError, ValueError) as error:
             raise SecurechatError(
                 f"{self.certificate} cannot be renewed: it is no self-signed pair of 'securechat cert'.",
@@ -136,13 +135,12 @@ def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False)
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory)
         for path in (pair.certificate, pair.key):
             if not overwrite and path.exists():
                 raise SecurechatError(f"{path} exists already.", "Replace it with --force, or name another --out.")
         write_private(pair.key, key)
-        write_private(pair.certificate, certificate)
-        os.chmod(pair.certificate, 0o644)  # noqa: PTH101 - a certificate is public
+        write_private(pair.certificate, certificate, _PUBLIC)
     except OSError as error:
         raise SecurechatError(
             f"The certificate cannot be written to {directory}: {error.strerror}.",

@@ -121,7 +121,7 @@ def test_what_exists_is_overwritten_on_request(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SecurechatError, match=r"cannot be written to .*: Not a directory\. Name another directory"):
+    with pytest.raises(SecurechatError, match=r"cannot be made: Not a directory\. Name another one"):
         make_pair(tmp_path / "file" / "below", DEFAULT_NAMES)
 
 

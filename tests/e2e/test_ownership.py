@@ -1,0 +1,31 @@
+"""An operator who is root, beside a server that is not: what the one makes, the other can use."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import member_home
+from tests.support.service import ServiceHome, foreign_files, needs_root, open_service
+
+pytestmark = needs_root
+
+
+@pytest.fixture
+def service() -> Iterator[ServiceHome]:
+    with open_service() as home:
+        yield home
+
+
+def test_a_server_of_root_leaves_files_that_the_service_can_use(service: ServiceHome, tmp_path: Path) -> None:
+    data = service.directory / "server"
+    with service.as_root().serve() as server:
+        pin = server.pin
+        member = member_home(tmp_path / "member", server)
+        assert member.send(server, "--create", "hi").code == 0
+        assert server.stop().code == 0
+    assert foreign_files(data) == []
+    with service.serve() as server:
+        assert server.pin == pin
+        member.trust(server)
+        assert member.send(server, "and again").code == 0
