@@ -116,6 +116,7 @@ def _lock(descriptor: int, data: Path, *, shared: bool = False) -> bool:
 
 def _holder(descriptor: int) -> str:
     try:
-        return os.pread(descriptor, _PID_BYTES, 0).decode("ascii").strip() or "?"
-    except (OSError, UnicodeDecodeError):
+        found = os.pread(descriptor, _PID_BYTES, 0).decode(errors="replace").split()
+    except OSError:
         return "?"
+    return found[0] if found else "?"

@@ -123,8 +123,8 @@ def _empty_wal(connection: sqlite3.Connection) -> bool:
 
 def _recorded(path: Path) -> list[str]:
     try:
-        return record_of(path).read_text("ascii").split()
-    except (FileNotFoundError, UnicodeDecodeError):
+        return record_of(path).read_text(encoding="utf-8", errors="replace").split()
+    except FileNotFoundError:
         return []
 
 

@@ -1,14 +1,20 @@
 """A server's log as its operator sees it, from outside of the server: running or not, nothing is written."""
 
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from securechat.database import reported
 from securechat.errors import StorageError
 from securechat.files import make_private_directory
+from securechat.history.generation import StrangeWalError, has_wal, refuse_strange_wal, wal_of
+from securechat.history.sqlite import APPLICATION_ID
+
+_MOMENT: Final = 0.5  # s
 
 
 class Summary(NamedTuple):
@@ -19,12 +25,16 @@ class Summary(NamedTuple):
         messages: How many messages are kept.
         size: Bytes of their envelopes.
         used: When the last message came, or the room was created, in ms since 1970 UTC.
+        log_id: The id of its log, 16 bytes.
+        newest: The sequence of its last message.
     """
 
     address: bytes
     messages: int
     size: int
     used: int
+    log_id: bytes
+    newest: int
 
 
 def summarise(path: Path) -> list[Summary]:
@@ -33,7 +43,8 @@ def summarise(path: Path) -> list[Summary]:
     Raises:
         StorageError: There is none, or it cannot be read.
     """
-    query = """SELECT address, (SELECT count(*) FROM messages WHERE room = rooms.room), bytes, used
+    query = """SELECT address, (SELECT count(*) FROM messages WHERE room = rooms.room), bytes, used,
+                      log_id, newest
                FROM rooms ORDER BY used DESC, room"""
     with _reading(path) as connection:
         return [Summary(*row) for row in connection.execute(query)]
@@ -57,11 +68,46 @@ def copy(path: Path, target: Path) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    if not path.exists():
-        raise StorageError(f"There is no history in {path.parent}.", "Name the server's directory with --data.")
+    """Open a log for reading only, while its server runs or not."""
     with reported(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        _refuse_unreadable(path)
+        connection = _connect(path)
         try:
             yield connection
         finally:
             connection.close()
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """Say what is wrong with a log in our words, before SQLite says it in its own."""
+    if not os.path.lexists(path) and not has_wal(path):
+        raise StorageError(f"There is no history in {path.parent}.", "Name the server's directory with --data.")
+    try:
+        refuse_strange_wal(path)
+    except StrangeWalError:
+        time.sleep(_MOMENT)  # a server that starts just now makes it another generation
+        refuse_strange_wal(path)
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise StorageError(f"{path} is empty: it was copied only in part.", "Restore a backup.")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Connect without writing, also where nothing can be written: there SQLite may not look for a WAL."""
+    place = f"{path.absolute().as_uri()}?mode=ro"
+    if not os.access(path.parent, os.W_OK):
+        if has_wal(path):
+            raise StorageError(
+                f"{path} has to be joined with {wal_of(path).name}, and its directory cannot be written.",
+                "Copy the directory to another place, and name that with --data.",
+            )
+        place += "&immutable=1"
+    connection = sqlite3.connect(place, uri=True, isolation_level=None)
+    try:
+        (found,) = connection.execute("PRAGMA application_id").fetchone()
+        if found != APPLICATION_ID:
+            raise StorageError(f"{path} is a database of another program.", "Name the server's directory with --data.")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

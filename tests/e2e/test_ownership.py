@@ -29,3 +29,23 @@ def test_a_server_of_root_leaves_files_that_the_service_can_use(service: Service
         assert server.pin == pin
         member.trust(server)
         assert member.send(server, "and again").code == 0
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_root_deletes_rooms_of_the_service(service: ServiceHome, tmp_path: Path, is_running: bool) -> None:
+    operator = service.as_root()
+    with service.serve() as server:
+        data = ("--data", str(server.data))
+        member = member_home(tmp_path / "member", server)
+        assert member.send(server, "--create", "hi").code == 0
+        if not is_running:
+            assert server.stop().code == 0
+        assert operator.run("rooms", "list", *data).code == 0
+        result = operator.run("rooms", "delete", "--larger", "0", *data, "--yes")
+        assert (result.code, result.err) == (0, "Deleted: 1.\n")
+        assert foreign_files(server.data) == []
+        port = server.port
+        server.stop()
+    with service.serve(port=port) as server:
+        assert member.send(server, "--create", "and again").code == 0
+        assert service.run("rooms", "delete", "--larger", "0", *data, "--yes").code == 0
