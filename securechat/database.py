@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from securechat.errors import StorageError, StorageFullError
+from securechat.errors import CorruptError, StorageError, StorageFullError
 from securechat.files import create_private
 
 _BUSY_SECONDS: Final = 10.0
@@ -120,7 +120,10 @@ def _explain(path: Path, error: sqlite3.Error) -> StorageError:
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StorageFullError(f"The disk that holds {path} is full.", "Make room on it; nothing was lost.")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return StorageError(f"{path} is corrupt or no database.", "Move it away, or restore it from a backup.")
+        return CorruptError(
+            f"{path} is corrupt or no database.",
+            f"Restore a backup, or move it away together with {path.name}-wal and {path.name}-shm.",
+        )
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return StorageError(f"{path} cannot be written.", "Check the rights of the file and its directory.")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

@@ -15,6 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import click
+
+from securechat.cli.copies import settle
 from securechat.errors import SecurechatError
 from securechat.files import create_private, server_directory
 
@@ -37,9 +40,11 @@ def data_path(given: Path | None) -> Path:
 def only_server(data: Path) -> Iterator[None]:
     """Keep every other server, and every command that writes, from the same directory.
 
+    A restore that was interrupted there is carried through first.
+
     Raises:
         InUseError: A server runs there.
-        SecurechatError: The directory cannot be written, or has no locks.
+        SecurechatError: The directory cannot be written, has no locks, or is a backup that was interrupted.
     """
     path = data / LOCK_FILE
     try:
@@ -57,6 +62,8 @@ def only_server(data: Path) -> Iterator[None]:
             )
         with suppress(OSError):  # on a full disk the lock is as good without the number
             os.pwrite(descriptor, f"{os.getpid()}\n".encode().ljust(_PID_BYTES), 0)
+        if before := settle(data):
+            click.echo(f"A restore that was interrupted is done; what was there before is in {before}.", err=True)
         yield
     finally:
         os.close(descriptor)

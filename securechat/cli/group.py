@@ -10,7 +10,7 @@ from securechat.cli.doctor import doctor
 from securechat.cli.gui import gui
 from securechat.cli.server import server
 from securechat.cli.tools import cert, identity, known_hosts, passphrase
-from securechat.cli.upkeep import backup, rooms
+from securechat.cli.upkeep import backup, restore, rooms
 
 
 @click.group(
@@ -28,5 +28,20 @@ def main(context: click.Context, *, debug: bool) -> None:
     context.default_map = options.load_defaults(group, options.config_path())
 
 
-for command in (server, chat, gui, send, tail, cert, passphrase, doctor, known_hosts, identity, rooms, backup, demo):
+for command in (
+    server,
+    chat,
+    gui,
+    send,
+    tail,
+    cert,
+    passphrase,
+    doctor,
+    known_hosts,
+    identity,
+    rooms,
+    backup,
+    restore,
+    demo,
+):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""``securechat rooms`` and ``securechat backup``: a server's data in its operator's hands, running or not."""
+"""``securechat rooms``, ``backup`` and ``restore``: a server's data in its operator's hands, running or not."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from securechat.cli.options import FILE, duration, option
-from securechat.errors import SecurechatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,11 +92,14 @@ def _when(used: int) -> str:
 
 
 def _summaries(data: Path | None) -> "list[Summary]":
+    from securechat.cli.copies import refuse_unsettled
     from securechat.cli.directory import data_path
     from securechat.history.sqlite import HISTORY_FILE
     from securechat.history.survey import summarise
 
-    return summarise(data_path(data) / HISTORY_FILE)
+    directory = data_path(data)
+    refuse_unsettled(directory)
+    return summarise(directory / HISTORY_FILE)
 
 
 @click.command()
@@ -106,18 +108,36 @@ def _summaries(data: Path | None) -> "list[Summary]":
 def backup(target: Path, data: Path | None) -> None:
     """Copy history, certificate and key of a server, running or not, to TARGET, a new directory.
 
-    To restore it: 'securechat server --data TARGET', or copy TARGET to where the data was.
+    To restore it: 'securechat restore TARGET', or 'securechat server --data TARGET'.
+    """
+    from securechat.cli.backup import back_up
+    from securechat.cli.copies import KEY_FILE
+    from securechat.cli.directory import data_path
+    from securechat.cli.interrupt import raising
+
+    with raising():
+        names = back_up(data_path(data), target)
+    click.echo(f"Copied to {target}: {', '.join(names)}.", err=True)
+    if KEY_FILE in names:
+        click.echo("With the key, anybody can pretend to be this server: keep the copy safe.", err=True)
+
+
+@click.command()
+@click.argument("source", type=FILE, metavar="BACKUP")
+@_data
+def restore(source: Path, data: Path | None) -> None:
+    """Put BACKUP in the place of what a server has; the server is stopped.
+
+    What was there before is kept, in a directory below it. Copying a backup by hand needs a directory
+    that is empty: what a crash left would be joined with it.
     """
     from securechat.cli.directory import data_path
-    from securechat.files import write_private
-    from securechat.history.sqlite import HISTORY_FILE
-    from securechat.history.survey import copy
+    from securechat.cli.interrupt import raising
+    from securechat.cli.restore import restore as put_back
 
     directory = data_path(data)
-    if target.exists():
-        raise SecurechatError(f"{target} exists already.", "Name a new directory.")
-    copy(directory / HISTORY_FILE, target / HISTORY_FILE)
-    for name in ("cert.pem", "key.pem"):
-        if (directory / name).exists():
-            write_private(target / name, (directory / name).read_bytes())
-    click.echo(f"Copied to {target}. Whoever has it can pretend to be this server: keep it safe.", err=True)
+    with raising():
+        names, before = put_back(source, directory)
+    click.echo(f"Restored to {directory}: {', '.join(names)}.", err=True)
+    if before:
+        click.echo(f"What was there before is in {before}.", err=True)

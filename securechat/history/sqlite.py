@@ -65,11 +65,7 @@ def _create(path: Path) -> None:
     """Create an absent log under another name first: a file that is empty was copied or restored only in part."""
     with reported(path):
         if os.path.lexists(path):
-            if not path.stat().st_size:
-                raise StorageError(
-                    f"{path} is empty: it was copied only in part.",
-                    "Restore a backup, or delete the file to begin a new history.",
-                )
+            _refuse_empty(path)
             return
         new = path.with_name(path.name + ".new")
         for leftover in (new, wal_of(new), new.with_name(new.name + "-shm")):
@@ -77,6 +73,19 @@ def _create(path: Path) -> None:
         open_database(new, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA).close()
         new.rename(path)
         sync(path.parent)
+
+
+def _refuse_empty(path: Path) -> None:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+    try:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+    if not tables:
+        raise StorageError(
+            f"{path} is empty: it was copied only in part.",
+            "Restore a backup, or delete the file to begin a new history.",
+        )
 
 
 class _Standing(NamedTuple):

@@ -4,7 +4,6 @@ import re
 import resource
 import signal
 import socket
-import stat
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -132,26 +131,6 @@ def test_where_no_server_was_it_is_said_so(box: Home, tmp_path: Path) -> None:
         assert result.code == 1
         assert "There is no history in" in result.err, result
     assert not (tmp_path / "copy").exists()
-
-
-def test_a_backup_of_a_running_server_is_a_server(
-    member: Home, server: ServerProgram, room: str, box: Home, tmp_path: Path
-) -> None:
-    member.send(server, typed="".join(f"line {number}\n" for number in range(200)))
-    copy = tmp_path / "copy"
-    result = box.run("backup", str(copy), "--data", str(server.data))
-    assert result.code == 0
-    assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in copy.iterdir()} == {
-        "cert.pem": 0o600,
-        "history.sqlite": 0o600,
-        "key.pem": 0o600,
-    }
-    assert box.run("backup", str(copy), "--data", str(server.data)).code == 1, "nothing is overwritten"
-    before = member.tail(server).out
-    assert server.stop().code == 0
-    with box.serve("--data", str(copy), port=server.port) as restored:
-        assert restored.pin == server.pin
-        assert member.tail(restored).out == before
 
 
 def test_metrics_count_what_happens(guest: Home, box: Home) -> None:
