@@ -1,19 +1,15 @@
 """``securechat backup``: all that a server keeps, at one moment, in a directory that is whole or is not there."""
 
 import os
-import secrets
 import shutil
 from pathlib import Path
-from typing import Final
 
-from securechat.cli.copies import CERTIFICATE_FILE, INCOMPLETE, KEY_FILE, refuse_unsettled
+from securechat.cli.copies import CERTIFICATE_FILE, INCOMPLETE, KEY_FILE, incomplete, refuse_unsettled
 from securechat.errors import SecurechatError, StorageError
 from securechat.files import create_private, make_private_directory, sync, write_private
 from securechat.history.generation import wal_of
 from securechat.history.sqlite import HISTORY_FILE
 from securechat.history.survey import copy
-
-_SUFFIX: Final = ".incomplete-"  # of the name until it is whole
 
 
 def back_up(directory: Path, target: Path) -> list[str]:
@@ -49,7 +45,7 @@ def back_up(directory: Path, target: Path) -> list[str]:
 
 def _make(directory: Path, target: Path, names: list[str]) -> None:
     make_private_directory(target.parent)
-    temporary = target.with_name(f"{target.name}{_SUFFIX}{secrets.token_hex(4)}")
+    temporary = incomplete(target)
     try:
         make_private_directory(temporary, owner=directory)
         write_private(temporary / INCOMPLETE, b"")

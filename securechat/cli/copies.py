@@ -10,6 +10,7 @@ one, the lock stays where it is, and the data directory may be a mount point.
 
 import os
 import re
+import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ PARTS: Final = (  # what is replaced together; the first file of each makes it w
     (HISTORY_FILE, *(HISTORY_FILE + suffix for suffix in ("-wal", "-shm", "-journal", "-generation"))),
     (KEY_FILE, CERTIFICATE_FILE),
 )
+_INCOMPLETE_NAME: Final = re.compile(r".+\.incomplete-[0-9a-f]{8}")
 _CLEARING: Final = "restoring-"
 _PLACING: Final = "restored-"
 _BEFORE: Final = "before-restore-"
@@ -38,11 +40,16 @@ def refuse_incomplete(directory: Path) -> None:
     Raises:
         StorageError: It is one.
     """
-    if os.path.lexists(directory / INCOMPLETE):
+    if os.path.lexists(directory / INCOMPLETE) or _INCOMPLETE_NAME.fullmatch(directory.absolute().name):
         raise StorageError(
             f"{directory} is a backup that was interrupted, and not whole.",
             "Use another backup; this one can be deleted.",
         )
+
+
+def incomplete(path: Path) -> Path:
+    """Return a new name for what is to become ``path`` when it is whole."""
+    return path.with_name(f"{path.name}.incomplete-{secrets.token_hex(4)}")
 
 
 def refuse_unsettled(directory: Path) -> None:

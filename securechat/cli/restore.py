@@ -1,14 +1,13 @@
 """``securechat restore``: a backup takes the place of what a server had, which is kept."""
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from securechat.cli.copies import CERTIFICATE_FILE, KEY_FILE, PARTS, commit, refuse_unsettled, settle
+from securechat.cli.copies import CERTIFICATE_FILE, KEY_FILE, PARTS, commit, incomplete, refuse_unsettled, settle
 from securechat.cli.directory import is_in_use, only_server
 from securechat.errors import SecurechatError, StorageError
 from securechat.files import create_private, make_private_directory, sync, write_private
@@ -18,7 +17,7 @@ from securechat.history.survey import check
 from securechat.transport.certificates import Pair
 from securechat.transport.tls import ServerTls
 
-_STAGE: Final = "restoring.incomplete-"
+_STAGE: Final = "restoring"
 _CHUNK: Final = 1024 * 1024
 
 
@@ -40,7 +39,7 @@ def restore(source: Path, data: Path) -> tuple[list[str], Path | None]:
         make_private_directory(data)
         with only_server(data):
             _remove_stages(data)
-            staged = data / f"{_STAGE}{secrets.token_hex(4)}"
+            staged = incomplete(data / _STAGE)
             try:
                 make_private_directory(staged)
                 _stage(source, staged, names)
@@ -75,7 +74,7 @@ def _look_at(source: Path, data: Path) -> list[str]:
 
 def _remove_stages(data: Path) -> None:
     """Remove what restores left that were killed before they changed anything."""
-    for path in data.glob(f"{_STAGE}*"):
+    for path in data.glob(f"{_STAGE}.incomplete-*"):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from securechat.cli import copies
-from securechat.cli.copies import INCOMPLETE, commit, refuse_unsettled, settle
+from securechat.cli.copies import INCOMPLETE, commit, incomplete, refuse_unsettled, settle
 from securechat.cli.directory import LOCK_FILE, only_server
 from securechat.errors import StorageError
 
@@ -138,10 +138,13 @@ def test_names_that_look_like_it_are_left_alone(tmp_path: Path, name: str) -> No
     assert os.listdir(tmp_path) == [name]  # noqa: PTH208
 
 
-def test_an_interrupted_backup_is_no_data_directory(tmp_path: Path) -> None:
-    (tmp_path / INCOMPLETE).touch()
+@pytest.mark.parametrize("by", ["file", "name"])
+def test_an_interrupted_backup_is_no_data_directory(tmp_path: Path, by: str) -> None:
+    directory = fill(incomplete(tmp_path / "copy") if by == "name" else tmp_path / "copy", {})
+    if by == "file":
+        (directory / INCOMPLETE).touch()
     with (
         pytest.raises(StorageError, match=r"is a backup that was interrupted, and not whole\. Use another"),
-        only_server(tmp_path),
+        only_server(directory),
     ):
         raise AssertionError("a server on half of a backup")
