@@ -1,7 +1,9 @@
 """``securechat backup``: all that a server keeps, at one moment, in a directory that is whole or is not there."""
 
+import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from securechat.cli.copies import CERTIFICATE_FILE, INCOMPLETE, KEY_FILE, incomplete, refuse_unsettled
@@ -30,7 +32,7 @@ def back_up(directory: Path, target: Path) -> list[str]:
         raise SecurechatError(f"{target} exists already.", "Name a new directory.")
     try:
         refuse_unsettled(directory)
-        names = [name for name in (KEY_FILE, CERTIFICATE_FILE, HISTORY_FILE) if os.path.lexists(directory / name)]
+        names = [name for name in (KEY_FILE, CERTIFICATE_FILE, HISTORY_FILE) if _is_there(directory / name)]
         if not {HISTORY_FILE, KEY_FILE} & set(names):
             raise StorageError(
                 f"There is no history in {directory}, and no key.", "Name the server's directory with --data."
@@ -41,6 +43,20 @@ def back_up(directory: Path, target: Path) -> list[str]:
             f"No backup was made: {error.filename or target}: {error.strerror}.", "Correct that, and try again."
         ) from error
     return names
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a file.
+
+    Raises:
+        OSError: That cannot be known, or it is something that cannot be copied, and may be waited for in vain.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "It is no regular file", str(path))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _make(directory: Path, target: Path, names: list[str]) -> None:

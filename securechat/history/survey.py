@@ -3,6 +3,7 @@
 import os
 import secrets
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,6 +129,8 @@ def _refuse_unreadable(path: Path) -> None:
     except StrangeWalError:
         time.sleep(_MOMENT)  # a server that starts just now makes it another generation
         refuse_strange_wal(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise StorageError(f"{path} is no regular file.", "Move it away.")
     with path.open("rb") as file:
         if not file.read(1):
             raise StorageError(f"{path} is empty: it was copied only in part.", "Restore a backup.")
