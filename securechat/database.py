@@ -122,7 +122,7 @@ def _explain(path: Path, error: sqlite3.Error) -> StorageError:
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return CorruptError(
             f"{path} is corrupt or no database.",
-            f"Restore a backup, or move it away together with {path.name}-wal and {path.name}-shm.",
+            f"Move it away together with {path.name}-wal and {path.name}-shm, and restore a backup.",
         )
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return StorageError(f"{path} cannot be written.", "Check the rights of the file and its directory.")

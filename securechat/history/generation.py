@@ -15,14 +15,16 @@ opening the database, and a write-back that was cut leaves a first page of one g
 generation follows the other the file has the names of both: a crash may leave either.
 """
 
+import os
 import re
 import secrets
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from securechat.database import reported, transaction
-from securechat.errors import StorageError
+from securechat.errors import CorruptError, StorageError
 from securechat.files import sync, write_private
 
 _VIEW: Final = "CREATE VIEW generation AS SELECT '{}' AS name"
@@ -72,12 +74,60 @@ def refuse_strange_wal(path: Path) -> None:
             )
 
 
-def renew(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the open database a new generation.
+def prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
+    """Look at what is there before a history is opened, and create one that is absent.
+
+    It is created under another name first: a file that is empty, or a WAL without its database, is then what is left
+    of a history that was copied or moved only in part, and never a new one.
+
+    Args:
+        path: The history.
+        connect: Opens or creates a database.
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: What is there is not whole, or it cannot be created.
     """
+    refuse_strange_wal(path)
+    with reported(path):
+        if os.path.lexists(path):
+            _refuse_empty(path)
+            return
+        new = path.with_name(path.name + ".new")
+        for leftover in (new, wal_of(new), new.with_name(new.name + "-shm")):
+            leftover.unlink(missing_ok=True)
+        connect(new).close()
+        new.rename(path)
+        sync(path.parent)
+
+
+def _refuse_empty(path: Path) -> None:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+    try:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+    if not tables:
+        raise StorageError(
+            f"{path} is empty: it was copied only in part.",
+            "Restore a backup, or delete the file to begin a new history.",
+        )
+
+
+def renew(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the open database a new generation; on a full disk it stays the one that it is.
+
+    Raises:
+        CorruptError: The database is damaged.
+    """
+    try:
+        _renew(connection, path)
+    except CorruptError:
+        raise
+    except StorageError:
+        pass  # nothing is wrong with the files after any of the steps
+
+
+def _renew(connection: sqlite3.Connection, path: Path) -> None:
     name = secrets.token_hex(16)
     with reported(path):
         before = _name_in(path)
@@ -116,8 +166,10 @@ def _empty_wal(connection: sqlite3.Connection) -> bool:
     """Write the WAL back and empty it; tell whether that was possible within a second."""
     (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
     connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_MS}")
-    (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    connection.execute(f"PRAGMA busy_timeout = {patience}")
+    try:
+        (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {patience}")
     return not is_busy
 
 

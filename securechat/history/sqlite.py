@@ -7,10 +7,10 @@ Each row has the H *before* its message, so that a page can say from where its c
 when retention has removed what came before.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -18,9 +18,7 @@ import trio
 
 from securechat import limits
 from securechat.database import open_database, reported, transaction
-from securechat.errors import StorageError
-from securechat.files import sync
-from securechat.history.generation import refuse_strange_wal, renew, wal_of
+from securechat.history.generation import prepare, renew
 from securechat.history.log import Append, Appended, Head, Page, Retention, fair_share
 from securechat.history.worker import Worker
 from securechat.protocol import chain
@@ -61,33 +59,6 @@ _INSERT: Final = "INSERT INTO messages (room, sequence, clock, id, before, envel
 _UPDATE: Final = "UPDATE rooms SET newest = ?, hash = ?, bytes = bytes + ?, used = ? WHERE room = ?"
 
 
-def _create(path: Path) -> None:
-    """Create an absent log under another name first: a file that is empty was copied or restored only in part."""
-    with reported(path):
-        if os.path.lexists(path):
-            _refuse_empty(path)
-            return
-        new = path.with_name(path.name + ".new")
-        for leftover in (new, wal_of(new), new.with_name(new.name + "-shm")):
-            leftover.unlink(missing_ok=True)
-        open_database(new, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA).close()
-        new.rename(path)
-        sync(path.parent)
-
-
-def _refuse_empty(path: Path) -> None:
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
-    try:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    finally:
-        connection.close()
-    if not tables:
-        raise StorageError(
-            f"{path} is empty: it was copied only in part.",
-            "Restore a backup, or delete the file to begin a new history.",
-        )
-
-
 class _Standing(NamedTuple):
     """What a batch knows of a room: newest and H, bytes added, clock of the last."""
 
@@ -120,9 +91,9 @@ class SqliteLog:
             StorageError: It is corrupt, of another program, newer than this one, or unwritable; or what a crash
                 left beside it belongs to another log.
         """
-        refuse_strange_wal(path)
-        _create(path)
-        writer = open_database(path, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA)
+        connect = partial(open_database, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA)
+        prepare(path, connect)
+        writer = connect(path)
         try:
             with reported(path):
                 pages = most * _FILE_FACTOR // _PAGE_BYTES + _LEAST_PAGES

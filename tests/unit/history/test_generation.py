@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from securechat.errors import StorageError
+from securechat.errors import CorruptError, StorageError
 from securechat.history import generation
 from securechat.history.generation import StrangeWalError
 from securechat.history.log import Append
@@ -204,3 +204,40 @@ async def test_opening_does_not_wait_long_for_a_reader(tmp_path: Path, monkeypat
     reader.close()
     await log.aclose()
     assert await count(left) == 301
+
+
+@pytest.mark.parametrize("step", ["_record", "write_name", "_empty_wal"])
+async def test_a_full_disk_is_no_reason_not_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = await crashed(tmp_path, 300)
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, step, fail)
+        log = SqliteLog.open(path)
+        await say(log, 301)
+        left = freeze(path.parent, tmp_path / "left")
+        await log.aclose()
+    assert await count(left) == 301
+    assert await count(path) == 301
+
+
+async def test_damage_that_is_found_while_opening_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    path = await crashed(tmp_path, 300)
+    monkeypatch.setattr(generation, "write_name", fail)
+    with pytest.raises(CorruptError, match=r"is corrupt or no database\. Move it away together with"):
+        SqliteLog.open(path)
+
+
+async def test_a_first_start_that_was_cut_is_begun_again(tmp_path: Path) -> None:
+    for name in ("history.sqlite.new", "history.sqlite.new-wal", "history.sqlite.new-shm"):
+        (tmp_path / name).write_bytes(b"half of it")
+    log = SqliteLog.open(tmp_path / "history.sqlite")
+    await say(log, 1)
+    await log.aclose()
+    assert not (tmp_path / "history.sqlite.new").exists()
