@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from securechat.cli.options import default_directory
 from securechat.errors import SecurechatError
 from securechat.files import server_directory
 
@@ -16,8 +17,12 @@ class InUseError(SecurechatError):
 
 
 def data_path(given: Path | None) -> Path:
-    """Return the directory of a server."""
-    return given or server_directory()
+    """Return the directory of a server.
+
+    Raises:
+        InputError: None was given, and this user has no home directory.
+    """
+    return given or default_directory(server_directory(), "--data")
 
 
 @contextmanager
@@ -32,11 +37,13 @@ def only_server(data: Path) -> Iterator[None]:
         raise InUseError(
             f"Another securechat server (process {_read(path)}) uses {data}.",
             "Stop that one, or name another directory with --data.",
+            option="--data",
         ) from None
     except OSError as error:
         raise SecurechatError(
             f"The directory {data} cannot be written: {error.strerror}.",
             "Check its rights, or name another with --data.",
+            option="--data",
         ) from error
     try:
         yield

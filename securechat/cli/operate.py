@@ -2,11 +2,12 @@
 
 import logging
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import click
 import trio
@@ -14,9 +15,9 @@ import trio
 from securechat import limits
 from securechat.cli.attend import Announcer, obey_signals, obey_typing, outward_address
 from securechat.cli.directory import data_path, only_server
-from securechat.cli.limiting import read_limits
 from securechat.cli.logs import set_up_logs
-from securechat.errors import InputError, SecurechatError
+from securechat.cli.options import Place
+from securechat.errors import SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
 from securechat.legacy.server import LegacyServer
@@ -28,17 +29,15 @@ from securechat.server.serve import Configuration, Server, Started
 from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair
 from securechat.transport.tls import ServerTls
 
-_ANY: Final = "0.0.0.0"  # noqa: S104
-_LOOPBACK: Final = "127.0.0.1"
-_MOST_PORT: Final = 65535
 _logger = logging.getLogger("securechat.server")
 
 
-def operate(given: dict[str, Any]) -> None:
+def operate(given: dict[str, Any], notices: Sequence[str] = ()) -> None:
     """Run a server until it is stopped.
 
     Args:
         given: The options of ``securechat server`` by name.
+        notices: What the operator should know about the environment.
 
     Raises:
         SecurechatError: It cannot start.
@@ -46,16 +45,18 @@ def operate(given: dict[str, Any]) -> None:
     if given["metrics"] and not find_spec("prometheus_client"):
         raise SecurechatError("--metrics needs two more libraries.", "Install them: pip install 'securechat[metrics]'")
     set_up_logs(as_json=given["log_json"])
+    for notice in notices:
+        _logger.warning("%s", notice)
     if given["access_log"]:
         log_to_file(given["access_log"])
     trio.run(_serve, given)
 
 
 async def _serve(given: dict[str, Any]) -> None:
-    data = make_private_directory(data_path(given["data"]))
+    data = make_private_directory(data_path(given["data"]), "--data")
     with only_server(data):
         pair = _choose_pair(given["cert"], given["key"], data)
-        allowed = _within_descriptors(read_limits(given["limit"]))
+        allowed = _within_descriptors(given["limit"])
         configuration = Configuration(
             pair=pair,
             data=None if given["memory"] else data,
@@ -64,7 +65,7 @@ async def _serve(given: dict[str, Any]) -> None:
             retention=Retention(given["retain"], given["retain_messages"], allowed.room_bytes, allowed.kept_bytes),
             may_create=given["rooms"] == "open",
             allowed=allowed,
-            metrics=_read_place("metrics", given["metrics"], _LOOPBACK) if given["metrics"] else None,
+            metrics=given["metrics"],
         )
         gate = Gate(configuration.allowed)
         server = Server(configuration, ServerTls.load(pair), gate)
@@ -104,25 +105,12 @@ class _Running(Protocol):
         """Take the certificate as the files have it now."""
 
 
-def _read_place(option: str, where: str, default: str) -> tuple[str, int]:
-    """Return host and port of ``[HOST:]PORT``.
-
-    Raises:
-        InputError: It is neither.
-    """
-    host, _, port = where.rpartition(":")
-    if not port.isascii() or not port.isdigit() or len(port) > len(str(_MOST_PORT)) or int(port) > _MOST_PORT:
-        raise InputError(f"{where!r} is no place to listen.", f"Give --{option} [HOST:]PORT.")
-    return host.strip("[]") or default, int(port)
-
-
-async def _open_compat(where: str) -> list[trio.SocketListener]:
+async def _open_compat(place: Place) -> list[trio.SocketListener]:
     """Listen for old programs at ``[HOST:]PORT``, and warn of it.
 
     Raises:
         SecurechatError: The port is in use, or the address is not this machine's.
     """
-    place = _read_place("compat", where, _ANY)
     try:
         listeners = await open_listeners(*place)
     except SecurechatError as error:

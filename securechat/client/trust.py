@@ -141,7 +141,7 @@ async def _open(
         context = client_context(verify=entry is not None and entry.uses_ca, authorities=authorities, alpn=alpn)
     except OSError as error:
         what = "holds no usable certificates" if isinstance(error, ssl.SSLError) else "cannot be read"
-        raise InputError(f"{authorities} {what}.", "Give a PEM file with --ca.") from error
+        raise InputError(f"{authorities} {what}.", "Give a PEM file with --ca.", option="--ca") from error
     channel = TlsChannel(await _open_socket(server), context, server.host)
     try:
         await _shake_hands(server, channel, forget)

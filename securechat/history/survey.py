@@ -58,7 +58,9 @@ def copy(path: Path, target: Path) -> None:
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
-        raise StorageError(f"There is no history in {path.parent}.", "Name the server's directory with --data.")
+        raise StorageError(
+            f"There is no history in {path.parent}.", "Name the server's directory with --data.", option="--data"
+        )
     with reported(path):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:

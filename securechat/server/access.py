@@ -71,6 +71,7 @@ def log_to_file(path: Path) -> None:
         raise SecurechatError(
             f"The access log {path} cannot be written: {error.strerror}.",
             "Name another file with --access-log.",
+            option="--access-log",
         ) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     _logger.addHandler(handler)
