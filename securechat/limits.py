@@ -123,7 +123,7 @@ MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
 
 # What the environment gives.
-CONFIG_BYTES: Final = MIB  # of config.toml
+CONFIG_BYTES: Final = 32 * KIB  # of config.toml
 
 # The full screen and the window.
 SCREEN_ENTRIES: Final = 20_000  # in the log
