@@ -123,6 +123,8 @@ MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
 
 # What the environment gives.
+LOOK_UP_TIMEOUT: Final = 10.0  # of a name to listen on
+FREE_PORT_ATTEMPTS: Final = 20  # to find a port that is free in both families
 CONFIG_BYTES: Final = 32 * KIB  # of config.toml
 
 # The full screen and the window.

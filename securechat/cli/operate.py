@@ -24,7 +24,7 @@ from securechat.legacy.server import LegacyServer
 from securechat.limits import ServerLimits
 from securechat.server.access import log_to_file
 from securechat.server.gate import Gate
-from securechat.server.listeners import open_listeners
+from securechat.server.listeners import COMPAT, format_place, open_listeners
 from securechat.server.serve import Configuration, Server, Started
 from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair
 from securechat.transport.tls import ServerTls
@@ -111,13 +111,10 @@ async def _open_compat(place: Place) -> list[trio.SocketListener]:
     Raises:
         SecurechatError: The port is in use, or the address is not this machine's.
     """
-    try:
-        listeners = await open_listeners(*place)
-    except SecurechatError as error:
-        raise SecurechatError(error.message, "Give --compat another [HOST:]PORT.") from error
-    address, number = listeners[0].socket.getsockname()[:2]
+    listeners = await open_listeners(*place, COMPAT)
     _logger.warning(
-        "NOT ENCRYPTED: old programs are served on %s:%d; whoever is on the way reads everything there", address, number
+        "NOT ENCRYPTED: old programs are served on %s; whoever is on the way reads everything there",
+        format_place(listeners[0]),
     )
     return listeners
 

@@ -27,7 +27,7 @@ from securechat.protocol.messages import Goodbye, Reason
 from securechat.server.access import AccessLog
 from securechat.server.commit import Committer
 from securechat.server.gate import Gate
-from securechat.server.listeners import open_listeners
+from securechat.server.listeners import METRICS, SERVED, format_place, open_listeners
 from securechat.server.rooms import Rooms
 from securechat.server.session import Services, Session, clock_ms
 from securechat.server.upkeep import Upkeep
@@ -121,7 +121,7 @@ class Server:
             rooms = Rooms(log)
             upkeep = Upkeep(log, rooms, self._configuration.retention, self._configuration.data)
             await upkeep.expire()
-            listeners = await open_listeners(self._configuration.host, self._configuration.port)
+            listeners = await open_listeners(self._configuration.host, self._configuration.port, SERVED)
             committer = Committer(log, rooms, clock_ms, _report_failure(), allowed.in_flight_bytes)
             access = AccessLog(self._gate)
             services = Services(log, rooms, committer, access, self._configuration.may_create, allowed)
@@ -149,9 +149,8 @@ class Server:
         from securechat.server.metrics import serve_metrics  # noqa: PLC0415 - its libraries are an extra
 
         assert self._configuration.metrics is not None
-        listeners = await open_listeners(*self._configuration.metrics)
-        address, port = listeners[0].socket.getsockname()[:2]
-        _logger.info("metrics are at http://%s:%d/metrics", f"[{address}]" if ":" in address else address, port)
+        listeners = await open_listeners(*self._configuration.metrics, METRICS)
+        _logger.info("metrics are at http://%s/metrics", format_place(listeners[0]))
         nursery.start_soon(serve_metrics, listeners, services, self._gate)
 
     async def _drain(self) -> None:

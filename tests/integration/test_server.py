@@ -38,7 +38,6 @@ from securechat.protocol.messages import (
     Reason,
 )
 from securechat.server import serve
-from securechat.server.listeners import open_listeners
 from securechat.server.serve import Configuration, Server, Started
 from securechat.server.session import Services
 from securechat.transport.certificates import Pair, make_pair, spki_hash
@@ -462,22 +461,6 @@ async def test_a_port_in_use_is_said_so(server: Running, pair: Pair) -> None:
         await other.serve()
 
 
-@pytest.mark.parametrize(
-    ("host", "complaint"), [("192.0.2.1", "no address of this machine"), ("no such host.invalid", "no address")]
-)
-async def test_an_address_of_another_machine_is_said_so(host: str, complaint: str) -> None:
-    with pytest.raises(SecurechatError, match=complaint):
-        await open_listeners(host, 0)
-
-
-async def test_a_free_port_is_the_same_for_ipv4_and_ipv6() -> None:
-    listeners = await open_listeners(None, 0)
-    assert len({listener.socket.getsockname()[1] for listener in listeners}) == 1
-    assert listeners[0].socket.family == socket.AF_INET
-    for listener in listeners:
-        await listener.aclose()
-
-
 async def test_a_server_that_was_stopped_before_it_began_ends(pair: Pair) -> None:
     server = Server(Configuration(pair, None, "127.0.0.1", 0), ServerTls.load(pair))
     server.stop()
@@ -609,34 +592,6 @@ async def test_a_retention_that_fails_is_logged_and_tried_again(
             await tried.wait()
         async with open_visitor(server) as member:
             await member.is_well()
-
-
-async def test_without_ipv6_it_listens_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = trio.open_tcp_listeners
-
-    async def without(port: int, *, host: str, backlog: int) -> list[trio.SocketListener]:
-        if ":" in host:
-            raise OSError(errno.EAFNOSUPPORT, "no IPv6")
-        return await real(port, host=host, backlog=backlog)
-
-    monkeypatch.setattr(trio, "open_tcp_listeners", without)
-    (listener,) = await open_listeners(None, 0)
-    assert listener.socket.family == socket.AF_INET
-    await listener.aclose()
-
-
-@pytest.mark.parametrize(
-    ("number", "step"),
-    [(errno.EACCES, "Choose a --port of 1024 or above."), (errno.ENOBUFS, "Choose another --host or --port.")],
-)
-async def test_a_port_that_is_not_to_be_had_is_said_so(monkeypatch: pytest.MonkeyPatch, number: int, step: str) -> None:
-    async def refuse(*_: object, **__: object) -> None:
-        raise OSError(number, "no")
-
-    monkeypatch.setattr(trio, "open_tcp_listeners", refuse)
-    with pytest.raises(SecurechatError) as caught:
-        await open_listeners("127.0.0.1", 80)
-    assert caught.value.next_step == step
 
 
 async def test_a_connection_in_its_handshake_does_not_hold_a_drain_up(server: Running) -> None:
