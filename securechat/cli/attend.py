@@ -12,27 +12,15 @@ from typing import Final
 import click
 import trio
 
+from securechat.cli.outward import announced_host
 from securechat.client.address import ServerAddress
 from securechat.errors import InputError
 from securechat.server.serve import Started
 from securechat.transport.pins import format_pin
 from securechat.ui.typed import input_lines
 
-_WILDCARDS: Final = frozenset({None, "0.0.0.0", "::"})  # noqa: S104
 _FOREGROUND_POLL: Final = 1.0
-_OUTSIDE: Final = "192.0.2.1"  # RFC 5737: belongs to nobody; nothing is sent there
 _logger = logging.getLogger("securechat.server")
-
-
-def outward_address() -> str | None:
-    """Return the address from which this machine would talk to the internet; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((_OUTSIDE, 9))
-        except OSError:
-            return None
-        address: str = probe.getsockname()[0]
-        return address
 
 
 class Announcer:
@@ -44,7 +32,7 @@ class Announcer:
     """
 
     def __init__(self, host: str | None, *, is_own: bool) -> None:
-        self._host = host if host not in _WILDCARDS else None
+        self._host = host
         self._is_own = is_own
         self._pin = b""
 
@@ -67,14 +55,8 @@ class Announcer:
         sys.stdout.flush()
 
     def _address(self, started: Started) -> ServerAddress:
-        shown = self._host
-        if shown is None and not self._is_own:
-            shown = next((name for name in started.names if not _is_local(name)), None)
-        return ServerAddress(shown or outward_address() or "localhost", started.port, pin=started.pin)
-
-
-def _is_local(name: str) -> bool:
-    return name.startswith(("localhost", "127.", "*")) or name == "::1"
+        host = announced_host(self._host, started.addresses, () if self._is_own else started.names)
+        return ServerAddress(host, started.port, pin=started.pin)
 
 
 def _tell_systemd() -> None:

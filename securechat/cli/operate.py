@@ -1,7 +1,6 @@
 """A server run from the command line: its certificate, its signals, and what its operator sees."""
 
 import logging
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,10 +12,11 @@ import click
 import trio
 
 from securechat import limits
-from securechat.cli.attend import Announcer, obey_signals, obey_typing, outward_address
+from securechat.cli.attend import Announcer, obey_signals, obey_typing
 from securechat.cli.directory import data_path, only_server
 from securechat.cli.logs import set_up_logs
 from securechat.cli.options import Place
+from securechat.cli.outward import own_names
 from securechat.errors import SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
@@ -145,12 +145,5 @@ def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair:
         return pair
     own = Pair(data / "cert.pem", data / "key.pem", is_own=True)
     if not own.certificate.exists() or not own.key.exists():
-        make_pair(data, list(dict.fromkeys([*_own_names(), *DEFAULT_NAMES])), overwrite=True)
+        make_pair(data, list(dict.fromkeys([*own_names(), *DEFAULT_NAMES])), overwrite=True)
     return own
-
-
-def _own_names() -> list[str]:
-    """Return what others may call this machine: its outward address, then its name."""
-    name = socket.gethostname()
-    is_sound = name.isascii() and name.replace("-", "").replace(".", "").isalnum()
-    return [found for found in (outward_address(), name if is_sound else None) if found]

@@ -65,11 +65,12 @@ class Configuration:
 
 
 class Started(NamedTuple):
-    """What a running server is: its port, its pin (32 bytes) and the names of its certificate."""
+    """What a running server is: where it listens, its pin (32 bytes) and the names of its certificate."""
 
     port: int
     pin: bytes
     names: tuple[str, ...]
+    addresses: tuple[str, ...]
 
 
 class Server:
@@ -87,13 +88,14 @@ class Server:
         self._gate = gate or Gate(configuration.allowed)
         self._sessions: set[Session] = set()
         self._port = 0
+        self._addresses: tuple[str, ...] = ()
         self._stop = trio.Event()
         self._empty = trio.Event()
 
     @property
     def started(self) -> Started:
         """Where it listens, and with what it serves new connections."""
-        return Started(self._port, self._tls.pin, self._tls.names)
+        return Started(self._port, self._tls.pin, self._tls.names, self._addresses)
 
     def stop(self) -> None:
         """Drain: stop listening, let every session finish, close. ``serve`` returns within 10 s."""
@@ -136,6 +138,7 @@ class Server:
                     handler = partial(self._accept, services)
                     listening.start_soon(partial(trio.serve_listeners, handler, listeners, handler_nursery=nursery))
                     self._port = listeners[0].socket.getsockname()[1]
+                    self._addresses = tuple(listener.socket.getsockname()[0] for listener in listeners)
                     gc.freeze()  # what start-up made is here to stay
                     task_status.started(self.started)
                     await self._stop.wait()
