@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
+from securechat.cli.environment import withdraw
 from securechat.cli.group import main
-from securechat.cli.options import Origins
+from securechat.cli.options import PASSPHRASE_VARIABLE, Origins
 from securechat.errors import SecurechatError
 from securechat.text import one_line, sanitise
 
@@ -30,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    origins = Origins()
+    origins = Origins(passphrase=withdraw(PASSPHRASE_VARIABLE))
     try:
         code = _invoke(arguments, origins)
         sys.stdout.flush()

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
+
 from securechat import limits
-from securechat.cli.options import default_directory, judging
+from securechat.cli.options import PASSPHRASE_VARIABLE, Origins, default_directory, judging
 from securechat.client.address import ServerAddress, parse_server
 from securechat.client.recent import recent
 from securechat.client.state import State
@@ -22,8 +24,6 @@ from securechat.errors import InputError
 from securechat.files import make_private_directory, profile_directory
 from securechat.sealing.names import normalise_nick, normalise_passphrase, normalise_room
 from securechat.ui import terminal
-
-_VARIABLE = "SECURECHAT_PASSPHRASE"
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,13 @@ def choose_nick(given: str | None, state: State) -> str:
 
 
 def _given_passphrase(given: dict[str, Any]) -> str | None:
+    """Return the passphrase of a file, a descriptor or the environment, in this order; None for none."""
+    of_environment = click.get_current_context().ensure_object(Origins).pop_passphrase()
     if given["passphrase_file"] is not None:
         return _first_line(given["passphrase_file"])
     if given["passphrase_fd"] is not None:
         return _first_line(given["passphrase_fd"])
-    return os.environ.pop(_VARIABLE, None)
+    return of_environment
 
 
 def _first_line(source: Path | int) -> str:
@@ -172,6 +174,6 @@ def _prompt(room: str) -> str:
     if not terminal.has_terminal():
         raise InputError(
             "There is no passphrase, and no terminal to ask for it.",
-            f"Give --passphrase-file, --passphrase-fd or {_VARIABLE}.",
+            f"Give --passphrase-file, --passphrase-fd or {PASSPHRASE_VARIABLE}.",
         )
     return terminal.ask_hidden(f"Passphrase of room {room}: ")

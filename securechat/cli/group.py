@@ -1,5 +1,7 @@
 """The group of commands."""
 
+from typing import Final
+
 import click
 
 from securechat import __version__
@@ -12,6 +14,8 @@ from securechat.cli.options import Origins
 from securechat.cli.server import server
 from securechat.cli.tools import cert, identity, known_hosts, passphrase
 from securechat.cli.upkeep import backup, rooms
+
+_ASK_FOR_PASSPHRASE: Final = frozenset({"chat", "send", "tail"})
 
 
 @click.group(
@@ -28,6 +32,8 @@ def main(context: click.Context, *, debug: bool) -> None:
     assert isinstance(group, click.Group)
     path = config_path()
     origins = context.ensure_object(Origins)
+    if context.invoked_subcommand not in _ASK_FOR_PASSPHRASE:
+        origins.pop_passphrase()
     origins.file = read_config(group, path) if path else None
     context.default_map = origins.file.defaults if origins.file else None
 

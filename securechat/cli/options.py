@@ -35,6 +35,7 @@ class _File(click.Path):
         return Path(os.fsdecode(super().convert(value, param, ctx)))
 
 
+PASSPHRASE_VARIABLE: Final = "SECURECHAT_PASSPHRASE"  # noqa: S105
 DESCRIPTOR: Final = click.IntRange(0, 2**31 - 1)  # a C int
 FILE: Final = _File(path_type=Path, readable=False)
 
@@ -109,11 +110,18 @@ class Origins:
         file: The configuration file, if there is one.
         places: By option, the variable or the line that gave it its value.
         notices: Sentences about variables that were ignored.
+        passphrase: What SECURECHAT_PASSPHRASE said, until it is used.
     """
 
     file: ConfigFile | None = None
     places: dict[str, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    passphrase: str | None = field(default=None, repr=False)
+
+    def pop_passphrase(self) -> str | None:
+        """Return the passphrase of the environment, if there was one, and forget it."""
+        passphrase, self.passphrase = self.passphrase, None
+        return passphrase
 
     def describe(self, error: SecurechatError) -> str:
         """Return what an error says, after the place of the value at fault unless that is the command line."""

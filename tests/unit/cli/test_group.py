@@ -475,6 +475,8 @@ def test_the_passphrase_comes_from_file_descriptor_or_environment(
         descriptor = os.dup(opened.fileno())
     assert enter("--room", "r", "--passphrase-fd", str(descriptor))[0] == "open  sesame"
     assert os.read(descriptor, 100) == b"second line\n", "what follows may be the messages to send"
+    assert "SECURECHAT_PASSPHRASE" not in os.environ, "also if it was not needed"
+    monkeypatch.setenv("SECURECHAT_PASSPHRASE", "from the environment")
     assert enter("--room", "r")[0] == "from the environment"
     assert "SECURECHAT_PASSPHRASE" not in os.environ  # no child inherits it
 

@@ -228,13 +228,16 @@ def test_without_a_home_the_option_to_give_is_named(
 
 
 @pytest.mark.usefixtures("homeless")
-def test_without_a_home_all_works_that_needs_none(tmp_path: Path, capsys: Capture) -> None:
+def test_without_a_home_all_works_that_needs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
     for line in (["--help"], ["--version"], ["passphrase"], ["cert", "--out", str(tmp_path / "certs")]):
         assert run(line) == 0
     profile = ["--profile", str(tmp_path / "profile")]
     assert run(["identity", "show", *profile]) == 0
     assert run(["known-hosts", "list", *profile]) == 0
     capsys.readouterr()
+    monkeypatch.setenv("SECURECHAT_PASSPHRASE", "secret")
     assert run(["send", "127.0.0.1:1", "--room", "r", *profile, "--timeout", "1", "hi"]) == 3
     assert "internal" not in capsys.readouterr().err
 
