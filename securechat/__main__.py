@@ -13,6 +13,7 @@ _SIGNALLED = 128  # and the number of the signal: the exit code, as shells have 
 def main() -> None:
     """Run the command line and leave with its exit code."""
     _end_on_signals(sys.argv[1:])
+    os.umask(0o077)  # all that is made is private, and its owner can use it, whatever the umask was
     try:
         from securechat.cli import run
     except KeyboardInterrupt:

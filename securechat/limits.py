@@ -63,6 +63,7 @@ DELETION_POLL: Final = 0.1
 METRICS_READERS: Final = 4  # at once
 METRICS_TIMEOUT: Final = 5.0
 STORAGE_RETRY: Final = 5  # announced when a message could not be stored
+FEWEST_DESCRIPTORS: Final = 32  # with which a server starts
 RESERVED_DESCRIPTORS: Final = 32 + 100  # files, listeners, pipes, and those who are being refused
 REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; more are closed without a word
 REFUSED_RETRY: Final = 30  # announced to them

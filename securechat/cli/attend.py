@@ -64,6 +64,7 @@ def _tell_systemd() -> None:
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.setblocking(False)  # a manager that does not read stops nothing
             notify.connect("\0" + path[1:] if path.startswith("@") else path)
             notify.send(b"READY=1")
 

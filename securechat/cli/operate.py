@@ -1,6 +1,7 @@
 """A server run from the command line: its certificate, its signals, and what its operator sees."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -44,19 +45,20 @@ def operate(given: dict[str, Any], notices: Sequence[str] = ()) -> None:
     """
     if given["metrics"] and not find_spec("prometheus_client"):
         raise SecurechatError("--metrics needs two more libraries.", "Install them: pip install 'securechat[metrics]'")
+    descriptors = _raise_descriptors()
     set_up_logs(as_json=given["log_json"])
     for notice in notices:
         _logger.warning("%s", notice)
     if given["access_log"]:
         log_to_file(given["access_log"])
-    trio.run(_serve, given)
+    trio.run(_serve, given, descriptors)
 
 
-async def _serve(given: dict[str, Any]) -> None:
+async def _serve(given: dict[str, Any], descriptors: int) -> None:
     data = make_private_directory(data_path(given["data"]), "--data")
     with only_server(data):
         pair = _choose_pair(given["cert"], given["key"], data)
-        allowed = _within_descriptors(given["limit"])
+        allowed = _within_descriptors(given["limit"], descriptors)
         configuration = Configuration(
             pair=pair,
             data=None if given["memory"] else data,
@@ -119,8 +121,12 @@ async def _open_compat(place: Place) -> list[trio.SocketListener]:
     return listeners
 
 
-def _within_descriptors(allowed: ServerLimits) -> ServerLimits:
-    """Raise the soft limit of file descriptors to the hard one, and take no more connections than they carry."""
+def _raise_descriptors() -> int:
+    """Raise the soft limit of file descriptors to the hard one, and return it.
+
+    Raises:
+        SecurechatError: They are too few for a server.
+    """
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -128,10 +134,22 @@ def _within_descriptors(allowed: ServerLimits) -> ServerLimits:
         with suppress(OSError, ValueError):  # macOS refuses what it calls unlimited
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    most = soft - min(limits.RESERVED_DESCRIPTORS, soft // 2)
-    if soft == resource.RLIM_INFINITY or allowed.connections <= most:
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    if soft < limits.FEWEST_DESCRIPTORS:
+        raise SecurechatError(
+            f"This system gives {soft} file descriptors, and a server needs {limits.FEWEST_DESCRIPTORS} or more.",
+            "Raise the limit: ulimit -n, or LimitNOFILE= of a service.",
+        )
+    return soft
+
+
+def _within_descriptors(allowed: ServerLimits, descriptors: int) -> ServerLimits:
+    """Return limits with no more connections than the file descriptors carry."""
+    most = descriptors - min(limits.RESERVED_DESCRIPTORS, descriptors // 2)
+    if allowed.connections <= most:
         return allowed
-    _logger.warning("this system gives %d file descriptors: at most %d connections are taken", soft, most)
+    _logger.warning("this system gives %d file descriptors: at most %d connections are taken", descriptors, most)
     return replace(allowed, connections=most)
 
 

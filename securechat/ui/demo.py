@@ -118,9 +118,18 @@ class _Stage:
                 program.process.kill()
 
 
+def _temporary_directory() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="securechat-demo-")
+    except OSError as error:
+        raise SecurechatError(
+            f"The demonstration has no place for its files: {error.strerror}.", "Set TMPDIR to a directory."
+        ) from error
+
+
 @asynccontextmanager
 async def _open_stage() -> AsyncIterator[_Stage]:
-    with tempfile.TemporaryDirectory(prefix="securechat-demo-") as directory:
+    with _temporary_directory() as directory:
         async with trio.open_nursery() as nursery:
             stage = _Stage(nursery, Path(directory))
             try:
