@@ -55,7 +55,7 @@ class ServerTls:
         try:
             shown = _shake_hands(context, client_context(verify=False, alpn=alpn))
         except ssl.SSLError as error:
-            why = (error.reason or "it fails").lower().replace("_", " ")
+            why = (getattr(error, "reason", None) or str(error)).lower().replace("_", " ")
             raise CertificateError(
                 f"No client could connect with the key in {pair.key}: TLS 1.3 does not work with it ({why}).",
                 USABLE_KEYS,
@@ -96,8 +96,8 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes:
             except ssl.SSLWantReadError:
                 continue
             ends.remove(end)
-    shown = near.getpeercert(binary_form=True)
-    if ends or shown is None:
+    shown = None if ends else near.getpeercert(binary_form=True)
+    if shown is None:
         raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the handshake does not end")
     return shown
 
