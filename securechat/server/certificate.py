@@ -149,7 +149,7 @@ def judge_dates(leaf: Leaf, wall: float) -> list[str]:
     elif left < 0:
         what = f"has expired on {leaf.not_after:%Y-%m-%d}"
     elif left < limits.CERTIFICATE_WARNING_DAYS * _DAY:
-        what = f"expires on {leaf.not_after:%Y-%m-%d}, in {left / _DAY:.0f} days"
+        what = f"expires on {leaf.not_after:%Y-%m-%d}"
     else:
         return []
     return [

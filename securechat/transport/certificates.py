@@ -24,10 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from securechat import limits
 from securechat.errors import CertificateError, InputError
 from securechat.files import write_private
-from securechat.transport.signing import PrivateKey, clamp_instant, general_names, sign, subject_for
+from securechat.transport.signing import PrivateKey, clamp_instant, general_names, is_signed_here, sign
 from securechat.transport.spki import find_public_key
 
 DEFAULT_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+_CHECK_FILE: Final = "Check the file and its rights."
 _ENCRYPTED: Final = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
 USABLE_KEYS: Final = "Use a key of P-256, Ed25519, or RSA with 2048 bits or more: 'securechat cert' makes a pair."
 
@@ -43,7 +44,7 @@ class Leaf:
         not_before: It is valid from then on, in UTC.
         not_after: It is valid until then, in UTC.
         is_self_signed: Whether it names itself as its issuer.
-        is_ours: Whether it is self-signed in the way of ``make_pair``, so that a new one in its place loses nothing.
+        is_ours: Whether it is just what ``make_pair`` makes, so that a new one in its place loses nothing.
     """
 
     der: bytes
@@ -76,7 +77,7 @@ def read_leaf(der: bytes, source: str = "The certificate") -> Leaf:
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
             is_self_signed=certificate.issuer == certificate.subject,
-            is_ours=bool(names) and certificate.issuer == certificate.subject == subject_for(names),
+            is_ours=is_signed_here(certificate, names),
         )
     except Exception as error:  # libraries alone are called here: see above
         raise _unreadable(source) from error
@@ -133,7 +134,7 @@ class Pair:
             InputError: One file was given for both, and it holds no key.
         """
         leaf = self.read_leaf()
-        key = read_pem(self.key, "Check the file and its rights.")
+        key = read_pem(self.key, _CHECK_FILE)
         if self.key == self.certificate and b"PRIVATE KEY" not in key:
             raise InputError(f"{self.certificate} holds no key.", "Give one with --key.")
         try:
@@ -142,9 +143,7 @@ class Pair:
         except ssl.SSLError as error:
             raise self._explain(leaf, key, error.reason or "") from error
         except OSError as error:
-            raise CertificateError(
-                f"{self.key} cannot be read: {error.strerror}.", "Check the file and its rights."
-            ) from error
+            raise CertificateError(f"{self.key} cannot be read: {error.strerror}.", _CHECK_FILE) from error
 
     def _explain(self, leaf: Leaf, key: bytes, reason: str) -> CertificateError:
         """Say why OpenSSL refuses the pair."""
@@ -234,6 +233,15 @@ def parse_leaf(content: bytes, path: Path) -> Leaf:
     return read_leaf(der, str(path))
 
 
+def read_key(path: Path) -> PrivateKey:
+    """Return the private key of a PEM file.
+
+    Raises:
+        CertificateError: There is none, it is encrypted, or TLS cannot use it; or the file cannot be read.
+    """
+    return parse_key(read_pem(path, _CHECK_FILE), path)
+
+
 def parse_key(content: bytes, path: Path) -> PrivateKey:
     """Return the private key of a PEM file.
 
@@ -284,43 +292,46 @@ def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False)
             raise CertificateError(
                 f"{pair.certificate} exists already.", "Replace it with --force, or name another --out."
             )
-        if overwrite or not is_there(pair.key):
-            write_key(pair.key)
     except OSError as error:
         raise cannot_write(directory, error) from error
-    sign_key(pair, names)
+    key = make_key(pair.key) if overwrite or not is_there(pair.key) else read_key(pair.key)
+    sign_key(key, names, pair.certificate)
     return pair
 
 
-def write_key(path: Path) -> None:
-    """Write a new private key, mode 0600.
+def make_key(path: Path) -> PrivateKey:
+    """Write a new private key, mode 0600, and return it.
 
     Raises:
-        OSError: It cannot be written.
+        CertificateError: It cannot be written.
     """
     encoding, encryption = serialization.Encoding.PEM, serialization.NoEncryption()
     key = ec.generate_private_key(ec.SECP256R1())
-    write_private(path, key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, encryption))
+    try:
+        write_private(path, key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, encryption))
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    return key
 
 
-def sign_key(pair: Pair, names: Sequence[str]) -> None:
-    """Write a certificate for the key that is there, with today's dates; the pin stays.
+def sign_key(key: PrivateKey, names: Sequence[str], path: Path) -> None:
+    """Write a certificate for a key, with today's dates.
 
     Args:
-        pair: Its certificate is replaced, whatever it is.
+        key: The key; its pin is not touched.
         names: What the certificate is for.
+        path: The certificate; what is there is replaced.
 
     Raises:
         InputError: A name is neither a DNS name nor an address.
-        CertificateError: The key cannot be used, or the certificate cannot be written.
+        CertificateError: It cannot be written.
     """
-    key = parse_key(read_pem(pair.key, "Check the file and its rights."), pair.key)
     content = sign(names, key, clamp_instant(time.time()))
     try:
-        write_private(pair.certificate, content)
-        os.chmod(pair.certificate, 0o644)  # noqa: PTH101 - a certificate is public
+        write_private(path, content)
+        os.chmod(path, 0o644)  # noqa: PTH101 - a certificate is public
     except OSError as error:
-        raise cannot_write(pair.certificate.parent, error) from error
+        raise cannot_write(path.parent, error) from error
 
 
 def renew(pair: Pair, names: Sequence[str] = ()) -> None:
@@ -335,6 +346,7 @@ def renew(pair: Pair, names: Sequence[str] = ()) -> None:
         CertificateError: An authority has to renew it, the key belongs to another certificate, or nobody knows the
             names; or a file cannot be read or written.
     """
+    key = read_key(pair.key)
     if is_there(pair.certificate):
         leaf = pair.read_leaf()
         if not leaf.is_self_signed:
@@ -342,14 +354,14 @@ def renew(pair: Pair, names: Sequence[str] = ()) -> None:
                 f"{pair.certificate} cannot be renewed here: an authority has issued it.",
                 "Ask the authority for a new one.",
             )
-        if not belongs(parse_key(read_pem(pair.key, "Restore it from a backup."), pair.key), leaf):
+        if not belongs(key, leaf):
             raise pair.mismatch("Restore what belongs together from a backup.")
         names = names or leaf.names
     if not names:
         raise CertificateError(
             f"Nothing says for which names {pair.certificate} is to be.", "Give them: 'securechat cert --renew NAME'."
         )
-    sign_key(pair, names)
+    sign_key(key, names, pair.certificate)
 
 
 def belongs(key: PrivateKey, leaf: Leaf) -> bool:

@@ -23,13 +23,13 @@ from securechat.transport.certificates import (
     belongs,
     cannot_write,
     is_there,
+    make_key,
     parse_key,
     parse_leaf,
     read_pem,
     sign_key,
-    write_key,
 )
-from securechat.transport.signing import PrivateKey
+from securechat.transport.signing import PrivateKey, is_name
 
 _RENEWAL: Final = datetime.timedelta(days=limits.CERTIFICATE_RENEWAL_DAYS)
 _RESTORE: Final = (
@@ -72,10 +72,10 @@ class OwnPair:
         """
         if not is_there(self.pair.key):
             return self._make()
-        if not is_there(self.pair.certificate):
-            sign_key(self.pair, self._names())
-            return [f"{self.pair.certificate} was not there: the key was signed again; its pin is the same"]
-        return self._look_at_both(now)
+        if is_there(self.pair.certificate):
+            return self._look_at_both(now)
+        sign_key(self._read_key(), self._names(), self.pair.certificate)
+        return [f"{self.pair.certificate} was not there: the key was signed again; its pin is the same"]
 
     def renew(self, now: datetime.datetime) -> list[str]:
         """Renew the certificate if it is due, while it is served. This reads and writes files: call it in a thread.
@@ -92,21 +92,21 @@ class OwnPair:
             SecurechatError: A file cannot be read.
         """
         leaf = self.pair.read_leaf()
-        return self._sign_again(leaf) if is_due(leaf, now) and belongs(self._read_key(), leaf) else []
+        if not is_due(leaf, now):
+            return []
+        key = self._read_key()
+        return self._sign_again(key, leaf) if belongs(key, leaf) else []
 
     def _make(self) -> list[str]:
         """Make a new key and its certificate."""
         names, was_there = self._names(), is_there(self.pair.certificate)
         if was_there:
             with suppress(CertificateError):
-                names = self.pair.read_leaf().names or names
-        try:
-            write_key(self.pair.key)
-        except OSError as error:
-            raise cannot_write(self.pair.key.parent, error) from error
-        aside = self._set_aside() if was_there else ""
-        sign_key(self.pair, names)
-        if not was_there:
+                names = _sound(self.pair.read_leaf().names) or names
+        key = make_key(self.pair.key)
+        aside = self._set_aside() if was_there else None
+        sign_key(key, names, self.pair.certificate)
+        if aside is None:
             return []
         return [
             f"{self.pair.key} was not there: a new key was made, and THE PIN HAS CHANGED. Whoever knows the old one "
@@ -119,12 +119,13 @@ class OwnPair:
         try:
             leaf = parse_leaf(content, self.pair.certificate)
         except CertificateError:
-            return self._replace("cannot be read", self._names())
+            return self._replace("cannot be read", self._read_key(), self._names())
         if not leaf.is_ours:
             return []
-        if not belongs(self._read_key(), leaf):
-            return self._replace("belongs to another key", leaf.names)
-        return self._sign_again(leaf) if is_due(leaf, now) else []
+        key = self._read_key()
+        if not belongs(key, leaf):
+            return self._replace("belongs to another key", key, _sound(leaf.names) or self._names())
+        return self._sign_again(key, leaf) if is_due(leaf, now) else []
 
     def _read_key(self) -> PrivateKey:
         content = read_pem(self.pair.key, _RESTORE)
@@ -133,10 +134,10 @@ class OwnPair:
         except CertificateError as error:
             raise CertificateError(error.message, _RESTORE) from error
 
-    def _replace(self, why: str, names: Sequence[str]) -> list[str]:
+    def _replace(self, why: str, key: PrivateKey, names: Sequence[str]) -> list[str]:
         """Move a certificate aside that the key cannot be served with, and sign the key."""
         aside = self._set_aside()
-        sign_key(self.pair, names)
+        sign_key(key, names, self.pair.certificate)
         return [f"{self.pair.certificate} {why}: it is now {aside}, and the key was signed again. The pin is the key's"]
 
     def _set_aside(self) -> Path:
@@ -151,13 +152,18 @@ class OwnPair:
         except OSError as error:
             raise cannot_write(aside.parent, error) from error
 
-    def _sign_again(self, leaf: Leaf) -> list[str]:
+    def _sign_again(self, key: PrivateKey, leaf: Leaf) -> list[str]:
         """Sign the same key for the same names; a failure stops nobody, because pins ask for no dates."""
         try:
-            sign_key(self.pair, leaf.names)
+            sign_key(key, leaf.names, self.pair.certificate)
         except SecurechatError as error:
             return [
                 f"the certificate could not be renewed, and is served as it is (valid until {leaf.not_after:%Y-%m-%d}; "
                 f"clients that know the pin do not look at that): {error}"
             ]
         return []
+
+
+def _sound(names: Sequence[str]) -> list[str]:
+    """Return the names that a certificate of ours can be for; others write stranger ones."""
+    return [name for name in names if is_name(name)]

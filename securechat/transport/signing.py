@@ -8,7 +8,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from securechat.errors import InputError
 
@@ -20,6 +20,13 @@ _BACKDATED: Final = datetime.timedelta(days=1)  # for clients whose clock is beh
 _FIRST_INSTANT: Final = datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
 _LAST_INSTANT: Final = datetime.datetime(9990, 1, 1, tzinfo=datetime.UTC)
 _COMMON_NAME_CHARACTERS: Final = 64
+_EXTENSIONS: Final = frozenset(
+    {
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+    }
+)
 
 
 def clamp_instant(seconds: float) -> datetime.datetime:
@@ -63,6 +70,21 @@ def sign(names: Sequence[str], key: PrivateKey, now: datetime.datetime) -> bytes
 def subject_for(names: Sequence[str]) -> x509.Name:
     """Return the subject, and issuer, of a certificate for ``names``, of which there is one at least."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:_COMMON_NAME_CHARACTERS])])
+
+
+def is_signed_here(certificate: x509.Certificate, names: Sequence[str]) -> bool:
+    """Tell whether ``sign`` could have made a certificate; what others sign by hand has other fields.
+
+    Args:
+        certificate: The certificate.
+        names: What it is for.
+
+    Raises:
+        ValueError: The certificate is damaged.
+    """
+    if not names or not names[0] or not certificate.issuer == certificate.subject == subject_for(names):
+        return False
+    return {extension.oid for extension in certificate.extensions} == _EXTENSIONS
 
 
 def general_names(names: Sequence[str]) -> list[x509.GeneralName]:
