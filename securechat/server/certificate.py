@@ -95,9 +95,9 @@ class CertificateKeeper:
             self._warn([f"the certificate stays as it was: {error}"], is_asked=is_asked, level=logging.ERROR)
             return
         before, self._served = self._served, loaded.tls[0].leaf
-        use(loaded.tls)
         if is_asked or before != self._served:
-            _logger.info("the certificate was loaded anew")
+            _logger.info("the certificate was loaded anew")  # nobody can connect before the next line has run
+        use(loaded.tls)
         self._warn(loaded.remarks, is_asked=is_asked)
 
     async def _read(self, *, is_start: bool) -> _Loaded:

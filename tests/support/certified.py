@@ -64,12 +64,13 @@ def without_a_date() -> tuple[bytes, bytes]:
 
 
 def ber() -> tuple[bytes, bytes]:
-    """Return a certificate in which a length is not written in the one way of DER."""
-    der, key = _generated(ec.generate_private_key(ec.SECP256R1()))
-    at = der.index(b"\x02\x01\x01\x30")  # the serial number, and what follows it
-    longer = der[: at + 1] + b"\x81" + der[at + 1 :]
-    outer, signed = int.from_bytes(der[2:4], "big") + 1, int.from_bytes(der[6:8], "big") + 1
-    return b"\x30\x82%c%c\x30\x82%c%c" % (*divmod(outer, 256), *divmod(signed, 256)) + longer[8:], key
+    """Return a certificate in which a length is not written in the one way of DER; OpenSSL reads it."""
+    der, key = _generated(rsa.generate_private_key(65537, 2048))
+    assert der[:2] == der[4:6] == b"\x30\x82", "both lengths are of two bytes"
+    serial = der.index(b"\x02\x01\x01\x30")
+    longer = der[8 : serial + 1] + b"\x81" + der[serial + 1 :]
+    sizes = [(int.from_bytes(der[at : at + 2], "big") + 1).to_bytes(2, "big") for at in (2, 6)]
+    return b"".join((b"\x30\x82", sizes[0], b"\x30\x82", sizes[1], longer)), key
 
 
 USABLE: Final[dict[str, Callable[[], tuple[bytes, bytes]]]] = {

@@ -165,7 +165,6 @@ async def test_requests_during_a_load_are_one_that_comes_after(tmp_path: Path, m
 async def test_files_that_hang_delay_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(limits, "CERTIFICATE_TIMEOUT", 0.05)
     pair, go_on, threads = make_pair(tmp_path, ["a"]), threading.Event(), 0
 
     def hang(self: Pair) -> Leaf:
@@ -176,13 +175,14 @@ async def test_files_that_hang_delay_nothing_else(
 
     async with running(pair) as (keeper, listeners):
         with monkeypatch.context() as patch:
+            patch.setattr(limits, "CERTIFICATE_TIMEOUT", 0.05)
             patch.setattr(Pair, "read_leaf", hang)
             for count in (1, 2, 3):
                 keeper.request()
                 await until(partial(is_said, caplog, count))
             assert threads == 1, "those that follow do not hang as well"
             go_on.set()
-        await until(lambda: keeper._limiter.borrowed_tokens == 0)
+            await until(lambda: keeper._limiter.borrowed_tokens == 0)
         keeper.request()
         await until(lambda: len(listeners.given) == 2)
     assert "could not be read in 0 s. Look at the disk, or the network" in caplog.messages[0]
