@@ -156,7 +156,7 @@ class Pair:
             is_of_one_pair = belongs(parse_key(key, self.key), leaf)
         except CertificateError as error:
             return error
-        if not is_of_one_pair:
+        if not is_of_one_pair or "MISMATCH" in reason:  # the latter where files changed since they were read
             return self.mismatch("Name the two files of one pair.")
         return CertificateError(f"{self.certificate} cannot be used for TLS ({why}).", USABLE_KEYS)
 

@@ -128,7 +128,7 @@ class OwnPair:
         return self._sign_again(key, leaf) if is_due(leaf, now) else []
 
     def _read_key(self) -> PrivateKey:
-        content = read_pem(self.pair.key, _RESTORE)
+        content = read_pem(self.pair.key, "Check the file and its rights.")
         try:
             return parse_key(content, self.pair.key)
         except CertificateError as error:
