@@ -12,6 +12,7 @@ import trio
 from securechat.sealing.names import normalise_room
 from securechat.transport.certificates import Pair
 from securechat.transport.tls import ServerTls, client_context
+from tests.support.patience import PATIENCE
 from tests.support.programs import PASSPHRASE, ROOM, Home, Program, ServerProgram, member_home
 
 SAID = ("meet me at the old lighthouse", "bring the green umbrella", "never mind the weather")
@@ -46,7 +47,7 @@ class Wiretap:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._is_listening.wait(10)
+        assert self._is_listening.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,7 +45,8 @@ from securechat.transport.certificates import Pair, make_pair, spki_hash
 from securechat.transport.tls import ServerTls, client_context
 from securechat.transport.tls_channel import TlsChannel
 from tests.support import visitors
-from tests.support.visitors import KEY, OTHER_KEY, PATIENCE, Visitor, open_socket
+from tests.support.patience import PATIENCE
+from tests.support.visitors import KEY, OTHER_KEY, Visitor, open_socket
 
 
 @pytest.fixture(scope="module")

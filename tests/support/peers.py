@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.patience import PATIENCE
+
 
 def _serve(listener: socket.socket, context: ssl.SSLContext | None, greeting: bytes, is_short: bool) -> None:
     while True:
@@ -15,7 +17,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext | None, greeting: by
         except OSError:
             return
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE)
             with context.wrap_socket(connection, server_side=True) if context else connection as talking:
                 talking.sendall(greeting)
                 while not is_short and talking.recv(4096):
@@ -34,7 +36,7 @@ def listening(
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 def free_port() -> int:

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import pyte
 
-from tests.support.programs import PATIENCE, Home
+from tests.support.patience import PATIENCE
+from tests.support.programs import Home
 
 # Takes the terminal on its standard input for its own, as a shell's login does, then becomes the program.
 _TAKE_TERMINAL = (
