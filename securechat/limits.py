@@ -70,6 +70,14 @@ REFUSED_RETRY: Final = 30  # announced to them
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
 
+# The certificate of a server.
+CERTIFICATE_FILE_BYTES: Final = MIB  # a chain is a few KiB
+CERTIFICATE_TIMEOUT: Final = 10.0  # to read the files, to sign and to load
+CERTIFICATE_INTERVAL: Final = 3600.0  # between two looks at the dates; a clock may be set right in between
+CERTIFICATE_REMINDER: Final = 24 * 3600.0  # between two warnings while nothing changes
+CERTIFICATE_WARNING_DAYS: Final = 21  # left: then the operator is warned
+CERTIFICATE_RENEWAL_DAYS: Final = 60  # left: then a server renews its own
+
 # History.
 RETAIN_SECONDS: Final = 7 * 24 * 3600
 RETAIN_MESSAGES: Final = 10_000

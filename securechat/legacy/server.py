@@ -15,13 +15,12 @@ from functools import partial
 import trio
 
 from securechat import labels, limits
-from securechat.errors import ChannelClosedError, SecurechatError
+from securechat.errors import ChannelClosedError
 from securechat.legacy import codec, notices
 from securechat.legacy.codec import Greeting, GreetingDecoder, LegacyError, UnitDecoder
 from securechat.server.access import AccessLog
 from securechat.server.buckets import Bucket
 from securechat.server.gate import Gate
-from securechat.transport.certificates import Pair
 from securechat.transport.channel import SocketChannel, reset_on_close, take_socket
 from securechat.transport.tls import ServerTls
 from securechat.transport.tls_channel import TlsChannel
@@ -94,16 +93,15 @@ class _Member:
 
 
 class LegacyServer:
-    """The listener. ``serve`` runs it; ``stop`` ends it; ``reload`` takes the certificate anew.
+    """The listener. ``serve`` runs it; ``stop`` ends it; ``use`` changes its certificate.
 
     Args:
-        pair: Certificate and key, for those who come inside TLS.
+        tls: The certificate, loaded, for those who come inside TLS.
         gate: Counts connections, together with those of other listeners.
     """
 
-    def __init__(self, pair: Pair, gate: Gate) -> None:
-        self._pair = pair
-        self._tls = ServerTls.load(pair, labels.LEGACY_ALPN)
+    def __init__(self, tls: ServerTls, gate: Gate) -> None:
+        self._tls = tls
         self._gate = gate
         self._access = AccessLog(gate)
         self._rooms: dict[str, list[_Member]] = {}
@@ -113,12 +111,9 @@ class LegacyServer:
         """Tell nobody anything more and close; ``serve`` returns."""
         self._stop.set()
 
-    def reload(self) -> None:
-        """Serve new connections with the certificate as the files have it now; keep the old one if they are bad."""
-        try:
-            self._tls = ServerTls.load(self._pair, labels.LEGACY_ALPN)
-        except SecurechatError as error:
-            _logger.error("the certificate stays as it was: %s", error)
+    def use(self, tls: ServerTls) -> None:
+        """Serve new connections with another certificate; those that there are keep theirs."""
+        self._tls = tls
 
     async def serve(
         self, listeners: list[trio.SocketListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

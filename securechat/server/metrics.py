@@ -3,7 +3,7 @@
 Nothing is counted twice: the collector reads what the server keeps anyway, when it is asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import h11
@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from securechat import limits
 from securechat.server.gate import Gate
 from securechat.server.session import Services
+from securechat.transport.certificates import Leaf
 
 _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _READ_BYTES = 4096
@@ -28,15 +29,17 @@ class ServerCollector(Collector):
     Args:
         services: What its sessions share.
         gate: Counts its connections.
+        shown: Returns the certificate that new connections are shown.
     """
 
-    def __init__(self, services: Services, gate: Gate) -> None:
+    def __init__(self, services: Services, gate: Gate, shown: Callable[[], Leaf]) -> None:
         self._services = services
         self._gate = gate
+        self._shown = shown
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they are now."""
-        services, committer = self._services, self._services.committer
+        services, committer, leaf = self._services, self._services.committer, self._shown()
         gauges = {
             "connections": ("Connections, unfinished ones too.", self._gate.total),
             "rooms": ("Rooms with members or messages in flight.", services.rooms.count),
@@ -44,6 +47,11 @@ class ServerCollector(Collector):
             "laggards": ("Connections whose reader is behind.", services.laggards.count),
             "outbox_bytes": ("Bytes that wait for readers.", services.laggards.backlog),
             "in_flight_bytes": ("Bytes received and not yet stored.", committer.in_flight_bytes),
+            "certificate_not_before": (
+                "The certificate is valid from then on (Unix time).",
+                leaf.not_before.timestamp(),
+            ),
+            "certificate_not_after": ("The certificate is valid until then (Unix time).", leaf.not_after.timestamp()),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"securechat_{name}", text, value)
@@ -62,10 +70,12 @@ def _by_reason(name: str, text: str, counts: dict[str, int]) -> Metric:
     return family
 
 
-async def serve_metrics(listeners: list[trio.SocketListener], services: Services, gate: Gate) -> None:
+async def serve_metrics(
+    listeners: list[trio.SocketListener], services: Services, gate: Gate, shown: Callable[[], Leaf]
+) -> None:
     """Answer ``GET /metrics`` until cancelled."""
     registry = CollectorRegistry()
-    registry.register(ServerCollector(services, gate))
+    registry.register(ServerCollector(services, gate, shown))
     ProcessCollector(registry=registry)
     await trio.serve_listeners(partial(_answer, registry, trio.CapacityLimiter(limits.METRICS_READERS)), listeners)
 

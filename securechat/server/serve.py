@@ -17,7 +17,7 @@ from typing import NamedTuple
 import trio
 
 from securechat import labels, limits
-from securechat.errors import ChannelClosedError, SecurechatError, StorageError
+from securechat.errors import ChannelClosedError, StorageError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention, RoomLog
 from securechat.history.memory import MemoryLog
@@ -74,7 +74,7 @@ class Started(NamedTuple):
 
 
 class Server:
-    """A server. ``serve`` runs it; ``stop`` drains it; ``reload`` takes the certificate anew.
+    """A server. ``serve`` runs it; ``stop`` drains it; ``use`` changes its certificate.
 
     Args:
         configuration: What it is told.
@@ -101,14 +101,9 @@ class Server:
         """Drain: stop listening, let every session finish, close. ``serve`` returns within 10 s."""
         self._stop.set()
 
-    def reload(self) -> None:
-        """Serve new connections with the certificate as the files have it now; keep the old one if they are bad."""
-        try:
-            self._tls = ServerTls.load(self._configuration.pair)
-        except SecurechatError as error:
-            _logger.error("the certificate stays as it was: %s", error)
-        else:
-            _logger.info("the certificate was loaded anew")
+    def use(self, tls: ServerTls) -> None:
+        """Serve new connections with another certificate; those that there are keep theirs."""
+        self._tls = tls
 
     async def serve(self, *, task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until ``stop``; started when connections can be made.
@@ -154,7 +149,7 @@ class Server:
         assert self._configuration.metrics is not None
         listeners = await open_listeners(*self._configuration.metrics, METRICS)
         _logger.info("metrics are at http://%s/metrics", format_place(listeners[0]))
-        nursery.start_soon(serve_metrics, listeners, services, self._gate)
+        nursery.start_soon(serve_metrics, listeners, services, self._gate, lambda: self._tls.leaf)
 
     async def _drain(self) -> None:
         for session in self._sessions:
