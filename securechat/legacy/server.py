@@ -10,6 +10,7 @@ import math
 import socket
 import ssl
 from collections import deque
+from contextlib import ExitStack
 from functools import partial
 
 import trio
@@ -188,7 +189,9 @@ class LegacyServer:
     async def _stay(self, member: _Member, rest: bytes) -> None:
         """Let somebody be in a room until they leave, or are sent away."""
         channel = member.channel
-        try:
+        with ExitStack() as stack:  # each of these is done whatever the other one raises
+            stack.callback(channel.abort)
+            stack.callback(self._leave, member)
             async with trio.open_nursery() as nursery:
                 channel.on_backlog = partial(nursery.start_soon, channel.drain)
                 with member.scope:
@@ -199,33 +202,32 @@ class LegacyServer:
                 with trio.move_on_after(limits.LEGACY_FLUSH_TIMEOUT):
                     await member.finish()
                 nursery.cancel_scope.cancel()
-        finally:
-            self._leave(member)
-            channel.abort()
 
     def _join(self, member: _Member) -> None:
         members = self._rooms.setdefault(member.room, [])
         members.append(member)
         member.tell(codec.cells(notices.welcome(member.room, [m.name for m in members]) + notices.NOT_ENCRYPTED))
         self._tell(member.room, codec.cells(notices.joined(_now(), member.name)))
-        self._record("joined", member)
+        self._record("joined", member, len(members))
 
     def _leave(self, member: _Member) -> None:
+        """Leave a room: first change what is, then let others know, then write it down."""
         members = self._rooms.get(member.room, [])
-        if member in members:
-            members.remove(member)
-            self._record("left", member)
-            if not self._stop.is_set():
-                self._tell(member.room, codec.cells(notices.left(_now(), member.name)))
+        if member not in members:
+            return
+        members.remove(member)
         if not members:
-            self._rooms.pop(member.room, None)
+            del self._rooms[member.room]
+        elif not self._stop.is_set():
+            self._tell(member.room, codec.cells(notices.left(_now(), member.name)))
+        self._record("left", member, len(members))
 
     def _tell(self, room: str, cells: bytes) -> None:
         for member in self._rooms[room]:
             member.tell(cells)
 
-    def _record(self, what: str, member: _Member) -> None:
-        self._access.legacy(what, member.channel.peer, member.name, member.room, len(self._rooms[member.room]))
+    def _record(self, what: str, member: _Member, members: int) -> None:
+        self._access.legacy(what, member.channel.peer, member.name, member.room, members)
 
     async def _listen(self, member: _Member, data: bytes) -> None:
         """Pass on what somebody says, until they leave."""

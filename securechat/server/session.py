@@ -5,6 +5,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import ceil
 from typing import ClassVar
@@ -246,17 +247,20 @@ class Session:
             await self._channel.aclose()
 
     def _leave_all(self) -> None:
-        for member in list(self._members.values()):
-            self._leave(member)
+        """Leave every room, whatever leaving one of them raises: nobody stays listed who is gone."""
+        with ExitStack() as stack:
+            for member in self._members.values():
+                stack.callback(self._leave, member)
 
     def _leave(self, member: Member) -> None:
+        """Leave a room: first change what is, then let others know, then write it down."""
         room = member.room
         del self._members[room.handle]
         room.leave(member)
+        self._services.rooms.release(room)
         if member.presence:
             self._services.rooms.tell(Change.LEFT, member)
         self._services.access.left(self._channel.peer, room)
-        self._services.rooms.release(room)
 
     def _refuse(self, ref: int, code: Code, text: str, retry_after: float = 0) -> None:
         self._services.refused[code.name.lower()] += 1
@@ -331,8 +335,8 @@ class Session:
         self.send(reply)
         if member.presence:
             self._services.rooms.tell(Change.JOINED, member)
-        self._services.access.joined(self._channel.peer, room, created=created)
         self._note_life()
+        self._services.access.joined(self._channel.peer, room, created=created)
 
     async def _on_presence(self, message: Presence) -> None:
         member = self._members[message.handle]

@@ -40,6 +40,8 @@ from securechat.protocol.messages import (
     Send,
     Welcome,
 )
+from securechat.server.access import AccessLog
+from securechat.server.rooms import Rooms
 from securechat.server.session import Session
 from tests.support import relay as relays
 from tests.support.memory_channel import memory_channels
@@ -1105,6 +1107,35 @@ async def test_who_vanishes_leaves_the_room(relay: Relay, autojump_clock: MockCl
     assert relay.closed == {"closed": 1}
     watcher.say(Send(handle, b"on"))
     assert delivered(await watcher.rest()) == [b"on"]
+
+
+@pytest.mark.parametrize("step", ["left", "tell"])
+async def test_a_step_that_fails_leaves_no_ghost_in_any_room(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    visitor = await relay.connect(kind=Guarded)
+    for number in range(3):
+        await visitor.join(Key(number), b"presence", ref=number)
+    await relay.member(Key(1), b"presence")
+    assert (relay.services.rooms.members, relay.services.rooms.count) == (4, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(*((AccessLog, "left", fail) if step == "left" else (Rooms, "tell", fail)))
+        visitor.channel.abort()
+        await wait_all_tasks_blocked()
+    assert (relay.services.rooms.members, relay.services.rooms.count) == (1, 1)
+    again, _ = await relay.member(Key(1))
+    assert len(changes(await again.rest())) == 1, "who is still there, and nobody else"
+
+
+class Guarded(Session):
+    """A session whose own faults end it alone, as in the whole server."""
+
+    async def run(self) -> None:
+        with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True, allow_unwrapped=True):
+            await super().run()
 
 
 async def test_a_shutdown_answers_what_is_in_flight_and_then_says_goodbye(
