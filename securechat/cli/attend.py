@@ -5,16 +5,17 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import click
 import trio
 
 from securechat.client.address import ServerAddress
 from securechat.errors import InputError
 from securechat.server.serve import Started
+from securechat.server.sink import Sink
 from securechat.transport.pins import format_pin
 from securechat.ui.typed import input_lines
 
@@ -36,14 +37,16 @@ def outward_address() -> str | None:
 
 
 class Announcer:
-    """Prints where the server is.
+    """Prints where the server is. The server goes on where that cannot be printed.
 
     Args:
+        output: Standard output.
         host: Where it was told to listen; None for everywhere.
         is_own: Whether it serves with a certificate that it made itself.
     """
 
-    def __init__(self, host: str | None, *, is_own: bool) -> None:
+    def __init__(self, output: Sink, host: str | None, *, is_own: bool) -> None:
+        self._output = output
         self._host = host if host not in _WILDCARDS else None
         self._is_own = is_own
         self._pin = b""
@@ -51,9 +54,9 @@ class Announcer:
     def announce(self, started: Started) -> None:
         """Print a line for programs, then one to hand to friends."""
         address = self._address(started)
-        click.echo(f"ready {address} {format_pin(started.pin)}")
+        self._output.put(f"ready {address} {format_pin(started.pin)}")
         self._print_line(address)
-        _tell_systemd()
+        threading.Thread(target=_notify_systemd, name="notify", daemon=True).start()
 
     def announce_change(self, started: Started) -> None:
         """Print the line anew when the key has changed: who knows the old one does not come in any more."""
@@ -63,8 +66,7 @@ class Announcer:
 
     def _print_line(self, address: ServerAddress) -> None:
         self._pin = address.pin
-        click.echo(f"Join with: securechat chat '{address.to_line()}' --room ROOM")
-        sys.stdout.flush()
+        self._output.put(f"Join with: securechat chat '{address.to_line()}' --room ROOM")
 
     def _address(self, started: Started) -> ServerAddress:
         shown = self._host
@@ -77,8 +79,8 @@ def _is_local(name: str) -> bool:
     return name.startswith(("localhost", "127.", "*")) or name == "::1"
 
 
-def _tell_systemd() -> None:
-    """Tell a service manager that the server is ready (sd_notify(3))."""
+def _notify_systemd() -> None:
+    """Tell a service manager that the server is ready (sd_notify(3)), which takes as long as its socket is full."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:

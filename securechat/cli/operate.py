@@ -15,13 +15,13 @@ from securechat import limits
 from securechat.cli.attend import Announcer, obey_signals, obey_typing, outward_address
 from securechat.cli.directory import data_path, only_server
 from securechat.cli.limiting import read_limits
-from securechat.cli.logs import set_up_logs
+from securechat.cli.logs import Logs, open_logs
 from securechat.errors import InputError, SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
 from securechat.legacy.server import LegacyServer
 from securechat.limits import ServerLimits
-from securechat.server.access import log_to_file
+from securechat.server.access import AccessLog
 from securechat.server.gate import Gate
 from securechat.server.listeners import open_listeners
 from securechat.server.serve import Configuration, Server, Started
@@ -45,13 +45,11 @@ def operate(given: dict[str, Any]) -> None:
     """
     if given["metrics"] and not find_spec("prometheus_client"):
         raise SecurechatError("--metrics needs two more libraries.", "Install them: pip install 'securechat[metrics]'")
-    set_up_logs(as_json=given["log_json"])
-    if given["access_log"]:
-        log_to_file(given["access_log"])
-    trio.run(_serve, given)
+    with open_logs(as_json=given["log_json"], access_log=given["access_log"]) as logs:
+        trio.run(_serve, given, logs)
 
 
-async def _serve(given: dict[str, Any]) -> None:
+async def _serve(given: dict[str, Any], logs: Logs) -> None:
     data = make_private_directory(data_path(given["data"]))
     with only_server(data):
         pair = _choose_pair(given["cert"], given["key"], data)
@@ -67,8 +65,9 @@ async def _serve(given: dict[str, Any]) -> None:
             metrics=_read_place("metrics", given["metrics"], _LOOPBACK) if given["metrics"] else None,
         )
         gate = Gate(configuration.allowed)
-        server = Server(configuration, ServerTls.load(pair), gate)
-        legacy = LegacyServer(pair, gate) if given["compat"] is not None else None
+        access = AccessLog(gate, allowed.log_lines)
+        server = Server(configuration, ServerTls.load(pair), gate, access, logs.sinks)
+        legacy = LegacyServer(pair, gate, access) if given["compat"] is not None else None
         running: list[_Running] = [server, legacy] if legacy else [server]
         async with trio.open_nursery() as nursery:
 
@@ -84,11 +83,12 @@ async def _serve(given: dict[str, Any]) -> None:
                     one.stop()
 
             def reload() -> None:
+                logs.reopen()
                 for one in running:
                     one.reload()
                 announcer.announce_change(server.started)
 
-            announcer = Announcer(given["host"], is_own=given["cert"] is None)
+            announcer = Announcer(logs.output, given["host"], is_own=given["cert"] is None)
             await nursery.start(obey_signals, stop, reload, nursery.cancel_scope)
             announcer.announce(await nursery.start(run))
             nursery.start_soon(obey_typing, stop)

@@ -38,9 +38,10 @@ class _Member:
     once, with a little time in between: what they read together they print on one line.
     """
 
-    def __init__(self, channel: SocketChannel, greeting: Greeting) -> None:
+    def __init__(self, channel: SocketChannel, greeting: Greeting, access: AccessLog) -> None:
         self.channel = channel
         self.room, self.name = greeting
+        self._access = access
         self.scope = trio.CancelScope()
         self._notices: deque[bytes] = deque()
         self._size = 0
@@ -58,8 +59,9 @@ class _Member:
         self._work.set()
         waiting = self._size + self.channel.backlog
         if self.channel.backlog and waiting > limits.LEGACY_OUTBOX_BYTES and not self.scope.cancel_called:
-            _logger.info("ended %s: it does not read, and %d KiB wait for it", self.channel.peer, waiting // limits.KIB)
             self.scope.cancel()
+            if self._access.may_log(peer := self.channel.peer):
+                _logger.info("ended %s: it does not read, and %d KiB wait for it", peer, waiting // limits.KIB)
 
     async def write(self) -> None:
         """Run until cancelled: send what is told."""
@@ -100,13 +102,14 @@ class LegacyServer:
     Args:
         pair: Certificate and key, for those who come inside TLS.
         gate: Counts connections, together with those of other listeners.
+        access: Logs what peers do, together with those of other listeners.
     """
 
-    def __init__(self, pair: Pair, gate: Gate) -> None:
+    def __init__(self, pair: Pair, gate: Gate, access: AccessLog) -> None:
         self._pair = pair
         self._tls = ServerTls.load(pair, labels.LEGACY_ALPN)
         self._gate = gate
-        self._access = AccessLog(gate)
+        self._access = access
         self._rooms: dict[str, list[_Member]] = {}
         self._stop = trio.Event()
 
@@ -148,15 +151,20 @@ class LegacyServer:
                     raise LegacyError(exceeded or "too many connections at once")
                 await self._run(stream)
         except (LegacyError, ssl.SSLError) as error:
-            _logger.info("refused %s: %s", peer, error)
+            self._log_end("refused", peer, str(error))
         except (ChannelClosedError, OSError) as error:
-            _logger.info("refused %s: it left before it said who it is (%s)", peer, error)
+            self._log_end("refused", peer, f"it left before it said who it is ({error})")
         except trio.TooSlowError:
-            _logger.info("refused %s: it did not say who it is in time", peer)
+            self._log_end("refused", peer, "it did not say who it is in time")
         except Exception:
-            _logger.exception("a fault of this server ended a connection; please report it")
+            if self._access.may_log(peer):
+                _logger.exception("a fault of this server ended a connection; please report it")
         finally:
             stream.socket.close()
+
+    def _log_end(self, how: str, peer: str, why: str) -> None:
+        if self._access.may_log(peer):
+            _logger.info("%s %s: %s", how, peer, why)
 
     async def _run(self, stream: trio.SocketStream) -> None:
         with trio.fail_after(limits.LEGACY_GREETING_TIMEOUT):
@@ -169,7 +177,7 @@ class LegacyServer:
         if sum(len(members) for members in self._rooms.values()) >= limits.LEGACY_MEMBERS:
             channel.abort()
             raise LegacyError("too many members")
-        await self._stay(_Member(channel, greeting), rest)
+        await self._stay(_Member(channel, greeting, self._access), rest)
 
     async def _open(self, stream: trio.SocketStream) -> SocketChannel:
         """Return a channel: inside TLS when the first byte says so."""
@@ -244,7 +252,7 @@ class LegacyServer:
                     await self._pass_on(member, decoder.flush(), bucket)
                     data = await member.channel.receive()
         except LegacyError as error:
-            _logger.info("ended %s: %s", member.channel.peer, error)
+            self._log_end("ended", member.channel.peer, str(error))
         except ChannelClosedError:
             await self._pass_on(member, decoder.flush(), bucket)
 

@@ -40,6 +40,7 @@ from securechat.server.access import AccessLog
 from securechat.server.buckets import AddressBuckets, Bucket
 from securechat.server.commit import Committer
 from securechat.server.laggards import Laggards
+from securechat.server.repeats import FaultLog
 from securechat.server.room import Member, Room
 from securechat.server.rooms import Rooms
 from securechat.transport.channel import Channel
@@ -64,6 +65,7 @@ class Services:
         access: The access log.
         may_create: Whether members may create rooms.
         allowed: The limits.
+        faults: Logs what is wrong with the disk.
         refused_joins: Tokens for joins that fail, by address.
         creations: Tokens for rooms created, by address.
         laggards: The sessions whose socket is full.
@@ -77,6 +79,7 @@ class Services:
     access: AccessLog
     may_create: bool = True
     allowed: ServerLimits = limits.SERVER
+    faults: FaultLog = field(default_factory=FaultLog)
     refused_joins: AddressBuckets = field(init=False)
     creations: AddressBuckets = field(init=False)
     laggards: Laggards = field(init=False)
@@ -160,7 +163,8 @@ class Session:
         except ChannelClosedError:
             return None
         except ProtocolError as error:
-            _logger.info("refused %s: %s", self._channel.peer, error)
+            if self._services.access.may_log(self._channel.peer):
+                _logger.info("refused %s: %s", self._channel.peer, error)
             return Reason.PROTOCOL
         return self._ending or Reason.TIMEOUT
 
@@ -299,7 +303,7 @@ class Session:
             if found is None and message.may_create and await self._may_create(message.ref):
                 found = await services.rooms.find(message.address, may_create=True)
         except StorageError as error:
-            _logger.error("a room could not be opened: %s", error)
+            services.faults.report("a room could not be opened", error)
             self._refuse(message.ref, Code.STORAGE, "the room could not be stored", limits.STORAGE_RETRY)
             return
         if found is not None:
@@ -351,7 +355,7 @@ class Session:
         try:
             page = await self._services.log.read(member.room.number, message.direction, message.sequence, message.most)
         except StorageError as error:
-            _logger.error("history could not be read: %s", error)
+            self._services.faults.report("history could not be read", error)
             self._refuse(message.ref, Code.STORAGE, "the history could not be read", limits.STORAGE_RETRY)
         else:
             self._reply(Past(message.ref, message.handle, *page))
