@@ -222,7 +222,7 @@ def _log_warning(
 
 
 def _log_thread_error(hook: threading.ExceptHookArgs) -> None:
-    if hook.exc_value is not None:
+    if hook.exc_value is not None and hook.exc_type is not SystemExit:
         name = hook.thread.name if hook.thread else "without a name"
         _logger.error("a fault of this server ended its thread %s; please report it", name, exc_info=hook.exc_value)
 

@@ -86,7 +86,7 @@ class Sink:
         if not is_accepted:
             self._report("does not keep up: records are dropped")
         elif stalled >= limits.LOG_STALL and not self._is_failing:
-            self._report(f"has taken nothing for {stalled:.0f} s: {self._records} records wait")
+            self._report(f"has taken nothing for {stalled:.0f} s; records waiting: {self._records}")
 
     def _accept(self, size: int) -> bool:
         is_above = self._records >= limits.LOG_QUEUE_RECORDS or self._bytes + size > limits.LOG_QUEUE_BYTES
@@ -206,7 +206,7 @@ class Sink:
         is_slow = isinstance(error, BlockingIOError)  # ``put`` reports that
         may_recover = is_slow or self._destination.may_recover
         if not is_slow:
-            what = f"{self._records} records wait" if may_recover else "what goes there is dropped"
+            what = f"records waiting: {self._records}" if may_recover else "what goes there is dropped"
             self._report_failure(f"cannot be written: {error.strerror}; {what}")
         if not may_recover or self._is_closing.is_set():
             return False

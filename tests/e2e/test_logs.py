@@ -7,7 +7,7 @@ import re
 import signal
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -250,3 +250,35 @@ async def test_who_comes_and_goes_all_the_time_fills_no_disk(box: Home) -> None:
     assert metrics['securechat_changes_total{change="created"}'] == "1.0"
     assert metrics['securechat_changes_total{change="joined"}'] == f"{_MANY - 1}.0"
     assert float(metrics["securechat_log_left_out_total"]) >= 2 * _MANY - 11
+
+
+async def test_scanners_fill_no_disk_either(box: Home) -> None:
+    port = free_port()
+    limits = ("--limit", "log-lines=5:0.001", "--metrics", str(port))
+    with await start(box, "--compat", "127.0.0.1:0", *limits) as server:
+        old_port = int(server.wait_for(r"old programs are served on 127\.0\.0\.1:(\d+);", "err")[1])
+        for _ in range(20):
+            stream = await trio.open_tcp_stream("127.0.0.1", old_port)
+            await stream.send_all(b"!!!!")
+            with suppress(trio.BrokenResourceError):
+                assert await stream.receive_some() == b""
+            await stream.aclose()
+        await visit(server.port)
+        metrics = await trio.to_thread.run_sync(scrape, port)
+        await ends(server)
+    assert server.err.count(" refused 127.0.0.1: ") == 5
+    assert float(metrics["securechat_log_left_out_total"]) >= 16
+
+
+async def test_a_background_job_is_not_halted_by_its_output(box: Home, tmp_path: Path) -> None:
+    shell_home = Home(box.directory)
+    shell_home.command = ("/bin/bash", "--norc", "-i")
+    with Terminal(shell_home) as shell:
+        shell.types("stty tostop\n")
+        line = (*box.command, "server", "--host", "127.0.0.1", "--port", "0", "--data", str(tmp_path / "data"))
+        shell.types(" ".join(line) + " &\n")
+        port = await trio.to_thread.run_sync(shell.sees, r"ready 127\.0\.0\.1:(\d+) ")
+        await visit(int(port[1]))
+        await trio.to_thread.run_sync(shell.sees, " left 127")
+        shell.types("kill %1; wait; stty -tostop; exit\n")
+        assert await trio.to_thread.run_sync(shell.process.wait, PATIENCE) == 0

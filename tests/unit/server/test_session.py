@@ -3,6 +3,7 @@
 Each test asks for the clock itself: pytest-trio runs a test by the clock that is among its own arguments.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -41,6 +42,7 @@ from securechat.protocol.messages import (
     Welcome,
 )
 from securechat.server.access import AccessLog
+from securechat.server.gate import Gate
 from securechat.server.rooms import Rooms
 from securechat.server.session import Session
 from tests.support import relay as relays
@@ -222,6 +224,29 @@ async def test_a_storage_failure_refuses_the_join_and_it_may_be_tried_again(
     assert (error.code, error.retry_after) == (Code.STORAGE, limits.STORAGE_RETRY)
     relay.log.error = None
     assert (await visitor.join(KEY, ref=3)).created
+
+
+async def test_a_disk_that_fails_each_join_is_logged_once(
+    relay: Relay, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    visitor = await relay.connect()
+    relay.log.error = StorageFullError("The disk is full.")
+    for ref in range(3):
+        await visitor.is_refused(KEY.join(visitor.challenge, ref))
+    assert caplog.messages == ["a room could not be opened: The disk is full."]
+
+
+async def test_lines_about_one_peer_that_breaks_rules_are_bounded(
+    relay: Relay, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "securechat.server")
+    relay.services.access = AccessLog(Gate(), Rate(2, 0.001))
+    for _ in range(5):
+        visitor = await relay.connect()
+        visitor.say_raw(bytes(100))
+        assert isinstance((await visitor.end())[-1], Goodbye)
+    assert len(caplog.messages) == 2
+    assert relay.services.access.left_out == 3
 
 
 async def test_refused_joins_are_limited_for_each_address(relay: Relay, autojump_clock: MockClock) -> None:

@@ -105,7 +105,7 @@ def test_a_full_disk_is_reported_once_and_tried_again(caplog: pytest.LogCaptureF
     assert fake.text == "one\ntwo\n"
     assert (sink.dropped, sink.failures) == (0, 20)
     assert caplog.messages == [
-        "the fake log cannot be written: No space left on device; 1 records wait",
+        "the fake log cannot be written: No space left on device; records waiting: 1",
         "the fake log can be written again",
     ]
     assert {vars(record)["about"] for record in caplog.records} == {sink}
@@ -190,7 +190,7 @@ def test_a_destination_that_takes_nothing_is_reported(
     fake.is_open.clear()
     with open_sink(fake) as sink:
         sink.put("one")
-    assert caplog.messages == ["the fake log has taken nothing for 0 s: 1 records wait"]
+    assert caplog.messages == ["the fake log has taken nothing for 0 s; records waiting: 1"]
 
 
 def test_closing_waits_no_longer_than_it_is_told() -> None:
