@@ -56,7 +56,8 @@ class Announcer:
         address = self._address(started)
         self._output.put(f"ready {address} {format_pin(started.pin)}")
         self._print_line(address)
-        threading.Thread(target=_notify_systemd, name="notify", daemon=True).start()
+        if path := os.environ.get("NOTIFY_SOCKET"):
+            threading.Thread(target=_notify_systemd, args=(path,), name="notify", daemon=True).start()
 
     def announce_change(self, started: Started) -> None:
         """Print the line anew when the key has changed: who knows the old one does not come in any more."""
@@ -79,13 +80,11 @@ def _is_local(name: str) -> bool:
     return name.startswith(("localhost", "127.", "*")) or name == "::1"
 
 
-def _notify_systemd() -> None:
+def _notify_systemd(path: str) -> None:
     """Tell a service manager that the server is ready (sd_notify(3)), which takes as long as its socket is full."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect("\0" + path[1:] if path.startswith("@") else path)
-            notify.send(b"READY=1")
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + path[1:] if path.startswith("@") else path)
+        notify.send(b"READY=1")
 
 
 async def obey_signals(

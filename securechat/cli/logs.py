@@ -125,6 +125,8 @@ def open_logs(*, as_json: bool, access_log: Path | None = None) -> Iterator[Logs
         SecurechatError: The file cannot be written.
     """
     with ExitStack() as stack:
+        # A job in the background would be halted by its first line where the terminal has "tostop" set.
+        stack.callback(signal.signal, signal.SIGTTOU, signal.signal(signal.SIGTTOU, signal.SIG_IGN))
         formatter = _JsonFormatter() if as_json else logging.Formatter(_PLAIN)
         errors = _open_sink(stack, Stream("stderr", "standard error", sys.stderr.fileno()), formatter)
         stack.callback(logging.getLogger().setLevel, logging.getLogger().level)
@@ -135,8 +137,6 @@ def open_logs(*, as_json: bool, access_log: Path | None = None) -> Iterator[Logs
         stack.enter_context(_hooked())
         output = _open_sink(stack, Stream("stdout", "standard output", sys.stdout.fileno()))
         access = _open_access_log(stack, access_log) if access_log else None
-        # A job in the background would be halted by its first line where the terminal has "tostop" set.
-        stack.callback(signal.signal, signal.SIGTTOU, signal.signal(signal.SIGTTOU, signal.SIG_IGN))
         yield Logs(errors, output, access)
 
 
