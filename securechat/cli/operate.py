@@ -14,7 +14,7 @@ import trio
 from securechat import labels, limits
 from securechat.cli.attend import Announcer, obey_signals, obey_typing
 from securechat.cli.directory import data_path, only_server
-from securechat.cli.logs import set_up_logs
+from securechat.cli.logs import Logs, open_logs
 from securechat.cli.options import Place
 from securechat.cli.outward import own_names
 from securechat.errors import SecurechatError
@@ -22,7 +22,7 @@ from securechat.files import make_private_directory
 from securechat.history.log import Retention
 from securechat.legacy.server import LegacyServer
 from securechat.limits import ServerLimits
-from securechat.server.access import log_to_file
+from securechat.server.access import AccessLog
 from securechat.server.certificate import CertificateKeeper
 from securechat.server.gate import Gate
 from securechat.server.listeners import COMPAT, format_place, open_listeners
@@ -48,15 +48,13 @@ def operate(given: dict[str, Any], notices: Sequence[str] = ()) -> None:
     if given["metrics"] and not find_spec("prometheus_client"):
         raise SecurechatError("--metrics needs two more libraries.", "Install them: pip install 'securechat[metrics]'")
     descriptors = _raise_descriptors()
-    set_up_logs(as_json=given["log_json"])
-    for notice in notices:
-        _logger.warning("%s", notice)
-    if given["access_log"]:
-        log_to_file(given["access_log"])
-    trio.run(_serve, given, descriptors)
+    with open_logs(as_json=given["log_json"], access_log=given["access_log"]) as logs:
+        for notice in notices:
+            _logger.warning("%s", notice)
+        trio.run(_serve, given, descriptors, logs)
 
 
-async def _serve(given: dict[str, Any], descriptors: int) -> None:
+async def _serve(given: dict[str, Any], descriptors: int, logs: Logs) -> None:
     data = make_private_directory(data_path(given["data"]), "--data")
     with only_server(data):
         files = _choose_pair(given["cert"], given["key"], data)
@@ -72,11 +70,12 @@ async def _serve(given: dict[str, Any], descriptors: int) -> None:
             metrics=given["metrics"],
         )
         gate = Gate(configuration.allowed)
+        access = AccessLog(gate, allowed.log_lines)
         alpns = [labels.ALPN] if given["compat"] is None else [labels.ALPN, labels.LEGACY_ALPN]
         keeper = CertificateKeeper(files, alpns)
         tls = await keeper.load()
-        server = Server(configuration, tls[0], gate)
-        legacy = None if given["compat"] is None else LegacyServer(tls[1], gate)
+        server = Server(configuration, tls[0], gate, access, logs.sinks)
+        legacy = None if given["compat"] is None else LegacyServer(tls[1], gate, access)
         running: list[_Running] = [server, legacy] if legacy else [server]
         async with trio.open_nursery() as nursery:
 
@@ -91,13 +90,17 @@ async def _serve(given: dict[str, Any], descriptors: int) -> None:
                 for one in running:
                     one.stop()
 
+            def reload() -> None:
+                logs.reopen()
+                keeper.request()
+
             def use(loaded: Sequence[ServerTls]) -> None:
                 for one, its_own in zip(running, loaded, strict=True):
                     one.use(its_own)
                 announcer.announce_change(server.started)
 
-            announcer = Announcer(given["host"], is_own=given["cert"] is None)
-            await nursery.start(obey_signals, stop, keeper.request, nursery.cancel_scope)
+            announcer = Announcer(logs.output, given["host"], is_own=given["cert"] is None)
+            await nursery.start(obey_signals, stop, reload, nursery.cancel_scope)
             announcer.announce(await nursery.start(run))
             nursery.start_soon(keeper.run, use)
             nursery.start_soon(obey_typing, stop)

@@ -3,7 +3,7 @@
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client.metrics_core import Metric
 
 from securechat import labels, limits
 from securechat.errors import (
@@ -38,6 +39,7 @@ from securechat.protocol.messages import (
     Reason,
 )
 from securechat.server import serve
+from securechat.server.metrics import ServerCollector
 from securechat.server.serve import Configuration, Server, Started
 from securechat.server.session import Services
 from securechat.transport.certificates import Pair, make_pair, spki_hash
@@ -45,6 +47,7 @@ from securechat.transport.tls import ServerTls, client_context
 from securechat.transport.tls_channel import TlsChannel
 from tests.support import visitors
 from tests.support.patience import PATIENCE
+from tests.support.peers import free_port
 from tests.support.visitors import KEY, OTHER_KEY, Visitor, open_socket
 
 
@@ -494,6 +497,28 @@ async def test_a_fault_of_the_server_ends_one_connection_and_is_logged(
         await server.until_closed(internal=1)
         await alice.is_well()
     assert "a fault of this server ended a connection" in caplog.text
+
+
+async def test_metrics_that_fail_end_one_answer_and_are_logged_once(
+    pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> Iterator[Metric]:
+        raise ZeroDivisionError
+
+    async def ask() -> bytes:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return b"".join([data async for data in stream])
+
+    port = free_port()
+    async with open_server(pair, metrics=("127.0.0.1", port)) as server, open_visitor(server) as alice:
+        real = ServerCollector.collect
+        monkeypatch.setattr(ServerCollector, "collect", broken)
+        assert [await ask() for _ in range(3)] == [b""] * 3
+        monkeypatch.setattr(ServerCollector, "collect", real)
+        assert b"securechat_members 1.0" in await ask()
+        await alice.is_well()
+    assert caplog.messages.count("a fault of this server kept its metrics from a reader; please report it") == 1
 
 
 # The log
