@@ -14,14 +14,16 @@ class SecurechatError(Exception):
     Args:
         message: One sentence saying what is wrong.
         next_step: What to do about it; empty where nothing can be done.
+        option: The option whose value is at fault, as in ``--port``; the command line says where that value came from.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, next_step: str = "") -> None:
+    def __init__(self, message: str, next_step: str = "", *, option: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.next_step = next_step
+        self.option = option
 
     def __str__(self) -> str:
         return f"{self.message} {self.next_step}".rstrip()
@@ -65,6 +67,10 @@ class WeakPassphraseError(SecurechatError):
     """A new room would have a passphrase that can be guessed."""
 
     exit_code = 6
+
+
+class CertificateError(SecurechatError):
+    """A certificate or its key cannot be read, or cannot be used for TLS."""
 
 
 class StorageError(SecurechatError):

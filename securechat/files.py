@@ -10,6 +10,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from securechat.errors import StorageError
 
@@ -17,27 +18,43 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 
 
-def profile_directory() -> Path:
-    """Return where a person's profile is when nothing else is said."""
-    return _data_directory() / "profile"
+def profile_directory() -> Path | None:
+    """Return where a person's profile is when nothing else is said; None as ``user_directory``."""
+    return _data_directory("profile")
 
 
-def server_directory() -> Path:
-    """Return where a server's data is when nothing else is said."""
-    return _data_directory() / "server"
+def server_directory() -> Path | None:
+    """Return where a server's data is when nothing else is said; None as ``user_directory``."""
+    return _data_directory("server")
 
 
-def _data_directory() -> Path:
+def _data_directory(name: str) -> Path | None:
+    directory = user_directory("data")
+    return directory and directory / name
+
+
+def user_directory(kind: Literal["config", "data"]) -> Path | None:
+    """Return this user's directory for configuration or data, absolute.
+
+    None where there is no home directory: HOME is not set or no absolute path, and the user is in no user database,
+    as in a container that runs as any number. Where XDG_CONFIG_HOME or XDG_DATA_HOME says is used without a home.
+    """
     import platformdirs  # noqa: PLC0415 - seldom needed by what imports this module
 
-    return platformdirs.user_data_path("securechat")
+    find = platformdirs.user_config_path if kind == "config" else platformdirs.user_data_path
+    try:
+        directory = find("securechat")
+    except RuntimeError:
+        return None
+    return directory if directory.is_absolute() else None
 
 
-def make_private_directory(path: Path, *, owner: Path | None = None) -> Path:
+def make_private_directory(path: Path, option: str = "", *, owner: Path | None = None) -> Path:
     """Make ``path``, mode 0700, with its parents, and return it.
 
     Args:
-        path: The directory; it may exist.
+        path: Where; it may exist.
+        option: The option of the command line that names it, if one does.
         owner: Where root makes it, it belongs to the owner of this directory; by default, of its parent.
 
     Raises:
@@ -53,19 +70,25 @@ def make_private_directory(path: Path, *, owner: Path | None = None) -> Path:
     except OSError as error:
         raise StorageError(
             f"The directory {path} cannot be made: {error.strerror}.",
-            "Name another one, or check its rights.",
+            f"Name another one{option and f' with {option}'}, or check its rights.",
+            option=option,
         ) from error
     return path
 
 
-def create_private(path: Path, mode: int = 0o600) -> int:
-    """Create the file at ``path`` and return its descriptor, open for reading and writing.
+def create_private(path: Path, mode: int = 0o600, flags: int = os.O_RDWR) -> int:
+    """Create the file at ``path`` and return its descriptor.
+
+    Args:
+        path: Where; nothing has that name.
+        mode: Its rights, less those that the umask takes away.
+        flags: How it is opened, see open(2).
 
     Raises:
         FileExistsError: Something has that name, be it a link that leads nowhere.
         OSError: It cannot be made.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, mode)
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, mode)
     _give(descriptor, path.parent)
     return descriptor
 

@@ -70,11 +70,30 @@ CONTROL_POLL: Final = 0.1
 METRICS_READERS: Final = 4  # at once
 METRICS_TIMEOUT: Final = 5.0
 STORAGE_RETRY: Final = 5  # announced when a message could not be stored
+FEWEST_DESCRIPTORS: Final = 32  # with which a server starts
 RESERVED_DESCRIPTORS: Final = 32 + 100  # files, listeners, pipes, and those who are being refused
 REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; more are closed without a word
 REFUSED_RETRY: Final = 30  # announced to them
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
+
+# The certificate of a server.
+CERTIFICATE_FILE_BYTES: Final = MIB  # a chain is a few KiB
+CERTIFICATE_TIMEOUT: Final = 10.0  # to read the files, to sign and to load
+CERTIFICATE_INTERVAL: Final = 3600.0  # between two looks at the dates; a clock may be set right in between
+CERTIFICATE_REMINDER: Final = 24 * 3600.0  # between two warnings while nothing changes
+CERTIFICATE_WARNING_DAYS: Final = 21  # left: then the operator is warned
+CERTIFICATE_RENEWAL_DAYS: Final = 60  # left: then a server renews its own
+# The server: its logs.
+LOG_QUEUE_RECORDS: Final = 10_000  # that wait for one destination; more are dropped and counted
+LOG_QUEUE_BYTES: Final = 4 * MIB
+LOG_WRITE_BYTES: Final = 4096  # written at once: a pipe never mixes these with what others write (PIPE_BUF)
+LOG_RETRY: Final = 1.0  # between two attempts to write
+LOG_STALL: Final = 60.0  # without progress, after which a destination is reported
+LOG_OPEN_TIMEOUT: Final = 5.0  # to open the access log at the start; then the server starts without it
+LOG_CLOSE_TIMEOUT: Final = 1.0  # to write what waits when the server ends
+REPORT_INTERVAL: Final = 60.0  # between two reports of one fault
+REPORTS: Final = 100  # different faults remembered at once
 
 # History.
 RETAIN_SECONDS: Final = 7 * 24 * 3600
@@ -129,6 +148,11 @@ CLOCK_SKEW_SECONDS: Final = 5 * 60
 MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
 
+# What the environment gives.
+LOOK_UP_TIMEOUT: Final = 10.0  # of a name to listen on
+FREE_PORT_ATTEMPTS: Final = 20  # to find a port that is free in both families
+CONFIG_BYTES: Final = 32 * KIB  # of config.toml
+
 # The full screen and the window.
 SCREEN_ENTRIES: Final = 20_000  # in the log
 SCREEN_CHARACTERS: Final = 8 * MIB  # in all of them
@@ -181,6 +205,7 @@ class ServerLimits:
     joins: Rate = _limit(Rate(32, 2), "joins", "of one connection")
     refused_joins: Rate = _limit(Rate(30, 0.5), "joins", "that let nobody in, of one address")
     creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address")
+    log_lines: Rate = _limit(Rate(2_000, 2), "lines", "logged about one address; of more, only their number")
     rooms: int = _limit(10_000, "rooms", "in all")
     rooms_per_connection: int = _limit(16, "rooms", "joined by one connection")
     members_per_room: int = _limit(5_000, "members", "of one room")

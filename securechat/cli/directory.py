@@ -8,6 +8,7 @@ the two, no server starts.
 """
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Iterator
@@ -15,12 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-import click
-
 from securechat.cli.copies import settle
+from securechat.cli.options import default_directory
 from securechat.errors import SecurechatError
 from securechat.files import create_private, server_directory
 
+_logger = logging.getLogger("securechat.server")
 LOCK_FILE: Final = "lock"
 _HELD: Final = frozenset({errno.EAGAIN, errno.EACCES})
 _ABSENT: Final = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
@@ -32,8 +33,12 @@ class InUseError(SecurechatError):
 
 
 def data_path(given: Path | None) -> Path:
-    """Return the directory of a server."""
-    return given or server_directory()
+    """Return the directory of a server.
+
+    Raises:
+        InputError: None was given, and this user has no home directory.
+    """
+    return given or default_directory(server_directory(), "--data")
 
 
 @contextmanager
@@ -53,17 +58,19 @@ def only_server(data: Path) -> Iterator[None]:
         raise SecurechatError(
             f"{path} cannot be opened: {error.strerror}.",
             "Check the rights of the directory, or name another with --data.",
+            option="--data",
         ) from error
     try:
         if not _lock(descriptor, data):
             raise InUseError(
                 f"Another securechat server (process {_holder(descriptor)}) uses {data}.",
                 "Stop that one, or name another directory with --data.",
+                option="--data",
             )
         with suppress(OSError):  # on a full disk the lock is as good without the number
             os.pwrite(descriptor, f"{os.getpid()}\n".encode().ljust(_PID_BYTES), 0)
         if before := settle(data):
-            click.echo(f"A restore that was interrupted is done; what was there before is in {before}.", err=True)
+            _logger.warning("A restore that was interrupted is done; what was there before is in %s.", before)
         yield
     finally:
         os.close(descriptor)
@@ -118,6 +125,7 @@ def _lock(descriptor: int, data: Path, *, shared: bool = False) -> bool:
     raise SecurechatError(
         f"The file system of {data} has no locks: {fault.strerror}.",
         "Name a directory on another one with --data.",
+        option="--data",
     ) from fault
 
 

@@ -123,7 +123,9 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 def _refuse_unreadable(path: Path) -> None:
     """Say what is wrong with a log in our words, before SQLite says it in its own."""
     if not os.path.lexists(path) and not has_wal(path):
-        raise StorageError(f"There is no history in {path.parent}.", "Name the server's directory with --data.")
+        raise StorageError(
+            f"There is no history in {path.parent}.", "Name the server's directory with --data.", option="--data"
+        )
     try:
         refuse_strange_wal(path)
     except StrangeWalError:
@@ -144,13 +146,18 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise StorageError(
                 f"{path} has to be joined with {wal_of(path).name}, and its directory cannot be written.",
                 "Copy the directory to another place, and name that with --data.",
+                option="--data",
             )
         place += "&immutable=1"
     connection = sqlite3.connect(place, uri=True, isolation_level=None)
     try:
         (found,) = connection.execute("PRAGMA application_id").fetchone()
         if found != APPLICATION_ID:
-            raise StorageError(f"{path} is a database of another program.", "Name the server's directory with --data.")
+            raise StorageError(
+                f"{path} is a database of another program.",
+                "Name the server's directory with --data.",
+                option="--data",
+            )
     except BaseException:
         connection.close()
         raise

@@ -13,6 +13,7 @@ import trio
 from scripts.soaks import disk, kill, memory, power, reconnect
 from scripts.soaks.report import Report
 from securechat.protocol.messages import Deliver
+from tests.support.patience import PATIENCE
 from tests.support.programs import SECURECHAT, Home
 from tests.support.tracing import STRACE, Call, read_trace, strace_line
 from tests.support.visitors import open_visitor
@@ -39,7 +40,7 @@ async def test_it_stays_within_its_bounds(run: Callable[[Path, Random], Awaitabl
 
 def test_the_soak_tells_what_it_measured_and_whether_a_bound_was_broken() -> None:
     line = [sys.executable, "-m", "scripts.soaks", "certificate", "--minutes", "0.05", "--seed", "1"]
-    ended = subprocess.run(line, check=False, capture_output=True, text=True, timeout=50)
+    ended = subprocess.run(line, check=False, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("certificate; 0.05 minutes, seed 1\n")
     assert "connections under a wrong key" in ended.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.peers import free_port
+from tests.support.patience import PATIENCE
 from tests.support.programs import ROOM, Home, ServerProgram
 
 LINE = re.compile(r"^([0-9a-f]{64}) +(\d+) +(\d+) \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$")
@@ -134,9 +134,8 @@ def test_where_no_server_was_it_is_said_so(box: Home, tmp_path: Path) -> None:
 
 
 def test_metrics_count_what_happens(guest: Home, box: Home) -> None:
-    port = free_port()
-    with box.serve("--metrics", str(port)) as server:
-        server.wait_for(rf"metrics are at http://127\.0\.0\.1:{port}/metrics", "err")
+    with box.serve("--metrics", "0") as server:
+        port = int(server.wait_for(r"metrics are at http://127\.0\.0\.1:(\d+)/metrics", "err")[1])
         guest.trust(server)
         assert guest.send(server, "--create", typed="one\ntwo\n").code == 0
         with guest.chat(server, "alice"):
@@ -155,7 +154,7 @@ def test_metrics_count_what_happens(guest: Home, box: Home) -> None:
 
 
 def scrape(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         text: str = answer.read().decode()
         return text

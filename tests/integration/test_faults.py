@@ -23,8 +23,9 @@ from securechat.transport.certificates import make_pair
 from securechat.transport.tls import ServerTls
 from tests.support.fault_proxy import Fault, open_proxy
 from tests.support.members import open_member
+from tests.support.patience import wait_until
 from tests.support.traffic import open_traffic
-from tests.support.visitors import PATIENCE, open_visitor
+from tests.support.visitors import open_visitor
 
 YEAR = 365 * 24 * 3600 * 1000  # ms
 
@@ -50,13 +51,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make clients come back at once."""
     monkeypatch.setattr(limits, "RECONNECT_FIRST", 0.01)
     monkeypatch.setattr(limits, "RECONNECT_MOST", 0.05)
-
-
-async def wait_until(is_true: Callable[[], Any]) -> None:
-    """Look until something is true."""
-    with trio.fail_after(PATIENCE):
-        while not is_true():  # noqa: ASYNC110 - what is waited for sets no event
-            await trio.sleep(0.002)
 
 
 # Networks

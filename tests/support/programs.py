@@ -19,11 +19,11 @@ from securechat.sealing.keys import RoomSecret, derive_secret
 from securechat.sealing.names import normalise_room
 from securechat.transport.known_hosts import Entry, KnownHosts
 from securechat.transport.pins import parse_pin
+from tests.support.patience import PATIENCE
 
 ROOM = "Tea House"
 PASSPHRASE = "plaza unmolded tipper squash gallery oxidant"
 SECURECHAT = (sys.executable, "-m", "securechat")
-PATIENCE = 30.0
 READY = re.compile(r"^ready (\S+):(\d+) (sha256:\S{43})$", re.MULTILINE)
 
 
@@ -156,6 +156,12 @@ class ServerProgram(Program):
     def address(self) -> str:
         """HOST:PORT."""
         return f"127.0.0.1:{self.port}"
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time that a process has used. Unlike the time of day, it does not depend on the load."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 _secrets: dict[tuple[str, str], RoomSecret] = {}
