@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.support.programs import PATIENCE, READY, Home, Program, Result
+from tests.support.patience import PATIENCE
+from tests.support.programs import READY, Home, Program, Result
 
 # Sends itself a signal the first time that something happens: a module is imported, a file opened, a port bound.
 CODE = """

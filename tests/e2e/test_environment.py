@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import PATIENCE, READY, Home, Program
+from tests.support.patience import PATIENCE
+from tests.support.programs import READY, Home, Program
 
 
 @pytest.fixture
