@@ -136,9 +136,9 @@ def _raise_descriptors() -> int:
             soft = hard
     if soft == resource.RLIM_INFINITY:
         return sys.maxsize
-    if soft < limits.FEWEST_DESCRIPTORS:
+    if soft < limits.MINIMUM_DESCRIPTORS:
         raise SecurechatError(
-            f"This system gives {soft} file descriptors, and a server needs {limits.FEWEST_DESCRIPTORS} or more.",
+            f"This system gives {soft} file descriptors, and a server needs {limits.MINIMUM_DESCRIPTORS} or more.",
             "Raise the limit: ulimit -n, or LimitNOFILE= of a service.",
         )
     return soft
