@@ -69,6 +69,10 @@ class WeakPassphraseError(SecurechatError):
     exit_code = 6
 
 
+class CertificateError(SecurechatError):
+    """A certificate or its key cannot be read, or cannot be used for TLS."""
+
+
 class StorageError(SecurechatError):
     """A database or file cannot be read or written."""
 

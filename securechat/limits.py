@@ -70,6 +70,24 @@ REFUSED_RETRY: Final = 30  # announced to them
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
 
+# The certificate of a server.
+CERTIFICATE_FILE_BYTES: Final = MIB  # a chain is a few KiB
+CERTIFICATE_TIMEOUT: Final = 10.0  # to read the files, to sign and to load
+CERTIFICATE_INTERVAL: Final = 3600.0  # between two looks at the dates; a clock may be set right in between
+CERTIFICATE_REMINDER: Final = 24 * 3600.0  # between two warnings while nothing changes
+CERTIFICATE_WARNING_DAYS: Final = 21  # left: then the operator is warned
+CERTIFICATE_RENEWAL_DAYS: Final = 60  # left: then a server renews its own
+# The server: its logs.
+LOG_QUEUE_RECORDS: Final = 10_000  # that wait for one destination; more are dropped and counted
+LOG_QUEUE_BYTES: Final = 4 * MIB
+LOG_WRITE_BYTES: Final = 4096  # written at once: a pipe never mixes these with what others write (PIPE_BUF)
+LOG_RETRY: Final = 1.0  # between two attempts to write
+LOG_STALL: Final = 60.0  # without progress, after which a destination is reported
+LOG_OPEN_TIMEOUT: Final = 5.0  # to open the access log at the start; then the server starts without it
+LOG_CLOSE_TIMEOUT: Final = 1.0  # to write what waits when the server ends
+REPORT_INTERVAL: Final = 60.0  # between two reports of one fault
+REPORTS: Final = 100  # different faults remembered at once
+
 # History.
 RETAIN_SECONDS: Final = 7 * 24 * 3600
 RETAIN_MESSAGES: Final = 10_000
@@ -180,6 +198,7 @@ class ServerLimits:
     joins: Rate = _limit(Rate(32, 2), "joins", "of one connection")
     refused_joins: Rate = _limit(Rate(30, 0.5), "joins", "that let nobody in, of one address")
     creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address")
+    log_lines: Rate = _limit(Rate(2_000, 2), "lines", "logged about one address; of more, only their number")
     rooms: int = _limit(10_000, "rooms", "in all")
     rooms_per_connection: int = _limit(16, "rooms", "joined by one connection")
     members_per_room: int = _limit(5_000, "members", "of one room")

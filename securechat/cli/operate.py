@@ -9,13 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-import click
 import trio
 
-from securechat import limits
+from securechat import labels, limits
 from securechat.cli.attend import Announcer, obey_signals, obey_typing
 from securechat.cli.directory import data_path, only_server
-from securechat.cli.logs import set_up_logs
+from securechat.cli.logs import Logs, open_logs
 from securechat.cli.options import Place
 from securechat.cli.outward import own_names
 from securechat.errors import SecurechatError
@@ -23,11 +22,14 @@ from securechat.files import make_private_directory
 from securechat.history.log import Retention
 from securechat.legacy.server import LegacyServer
 from securechat.limits import ServerLimits
-from securechat.server.access import log_to_file
+from securechat.server.access import AccessLog
+from securechat.server.certificate import CertificateKeeper
 from securechat.server.gate import Gate
 from securechat.server.listeners import COMPAT, format_place, open_listeners
 from securechat.server.serve import Configuration, Server, Started
-from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair
+from securechat.transport.certificates import DEFAULT_NAMES, Pair
+from securechat.transport.own import OwnPair
+from securechat.transport.signing import is_name
 from securechat.transport.tls import ServerTls
 
 _logger = logging.getLogger("securechat.server")
@@ -46,21 +48,19 @@ def operate(given: dict[str, Any], notices: Sequence[str] = ()) -> None:
     if given["metrics"] and not find_spec("prometheus_client"):
         raise SecurechatError("--metrics needs two more libraries.", "Install them: pip install 'securechat[metrics]'")
     descriptors = _raise_descriptors()
-    set_up_logs(as_json=given["log_json"])
-    for notice in notices:
-        _logger.warning("%s", notice)
-    if given["access_log"]:
-        log_to_file(given["access_log"])
-    trio.run(_serve, given, descriptors)
+    with open_logs(as_json=given["log_json"], access_log=given["access_log"]) as logs:
+        for notice in notices:
+            _logger.warning("%s", notice)
+        trio.run(_serve, given, descriptors, logs)
 
 
-async def _serve(given: dict[str, Any], descriptors: int) -> None:
+async def _serve(given: dict[str, Any], descriptors: int, logs: Logs) -> None:
     data = make_private_directory(data_path(given["data"]), "--data")
     with only_server(data):
-        pair = _choose_pair(given["cert"], given["key"], data)
+        files = _choose_pair(given["cert"], given["key"], data)
         allowed = _within_descriptors(given["limit"], descriptors)
         configuration = Configuration(
-            pair=pair,
+            pair=files.pair if isinstance(files, OwnPair) else files,
             data=None if given["memory"] else data,
             host=given["host"],
             port=given["port"],
@@ -70,8 +70,12 @@ async def _serve(given: dict[str, Any], descriptors: int) -> None:
             metrics=given["metrics"],
         )
         gate = Gate(configuration.allowed)
-        server = Server(configuration, ServerTls.load(pair), gate)
-        legacy = LegacyServer(pair, gate) if given["compat"] is not None else None
+        access = AccessLog(gate, allowed.log_lines)
+        alpns = [labels.ALPN] if given["compat"] is None else [labels.ALPN, labels.LEGACY_ALPN]
+        keeper = CertificateKeeper(files, alpns)
+        tls = await keeper.load()
+        server = Server(configuration, tls[0], gate, access, logs.sinks)
+        legacy = None if given["compat"] is None else LegacyServer(tls[1], gate, access)
         running: list[_Running] = [server, legacy] if legacy else [server]
         async with trio.open_nursery() as nursery:
 
@@ -87,24 +91,29 @@ async def _serve(given: dict[str, Any], descriptors: int) -> None:
                     one.stop()
 
             def reload() -> None:
-                for one in running:
-                    one.reload()
+                logs.reopen()
+                keeper.request()
+
+            def use(loaded: Sequence[ServerTls]) -> None:
+                for one, its_own in zip(running, loaded, strict=True):
+                    one.use(its_own)
                 announcer.announce_change(server.started)
 
-            announcer = Announcer(given["host"], is_own=given["cert"] is None)
+            announcer = Announcer(logs.output, given["host"], is_own=given["cert"] is None)
             await nursery.start(obey_signals, stop, reload, nursery.cancel_scope)
             announcer.announce(await nursery.start(run))
+            nursery.start_soon(keeper.run, use)
             nursery.start_soon(obey_typing, stop)
 
 
 class _Running(Protocol):
-    """What is told to stop and to load its certificate anew."""
+    """What is stopped, and served with another certificate, together."""
 
     def stop(self) -> None:
         """End in good order."""
 
-    def reload(self) -> None:
-        """Take the certificate as the files have it now."""
+    def use(self, tls: ServerTls) -> None:
+        """Serve new connections with another certificate."""
 
 
 async def _open_compat(place: Place) -> list[trio.SocketListener]:
@@ -153,15 +162,11 @@ def _within_descriptors(allowed: ServerLimits, descriptors: int) -> ServerLimits
     return replace(allowed, connections=most)
 
 
-def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair:
-    """Return the pair that was given, or the data directory's own, made at the first start."""
-    if cert is not None:
-        pair = Pair(cert, key or cert)
-        pair.read_leaf()
-        if key is None and b"PRIVATE KEY" not in cert.read_bytes():
-            raise click.UsageError(f"{cert} holds no key: give one with --key.")
-        return pair
-    own = Pair(data / "cert.pem", data / "key.pem", is_own=True)
-    if not own.certificate.exists() or not own.key.exists():
-        make_pair(data, list(dict.fromkeys([*own_names(), *DEFAULT_NAMES])), overwrite=True)
-    return own
+def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair | OwnPair:
+    """Return the pair that was given, or the data directory's own."""
+    return OwnPair(data, _certificate_names) if cert is None else Pair(cert, key or cert)
+
+
+def _certificate_names() -> list[str]:
+    """Return what a certificate of this machine is for: what others may call it, then the names within it."""
+    return list(dict.fromkeys([*filter(is_name, own_names()), *DEFAULT_NAMES]))

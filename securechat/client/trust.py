@@ -15,7 +15,7 @@ import trio
 
 from securechat import labels, limits
 from securechat.client.address import ServerAddress
-from securechat.errors import ChannelClosedError, InputError, NotTrustedError, UnreachableError
+from securechat.errors import CertificateError, ChannelClosedError, InputError, NotTrustedError, UnreachableError
 from securechat.transport import known_hosts, pins
 from securechat.transport.certificates import spki_hash
 from securechat.transport.channel import SocketChannel, take_socket
@@ -188,7 +188,12 @@ def _too_slow(server: ServerAddress) -> UnreachableError:
 
 
 def _recognise(server: ServerAddress, channel: TlsChannel, entry: Entry | None, alpn: str, forget: str) -> bytes:
-    pin = spki_hash(channel.peer_certificate)
+    try:
+        pin = spki_hash(channel.peer_certificate)
+    except CertificateError as error:
+        raise UnreachableError(
+            f"{server} shows a damaged certificate, whose key cannot be found.", _HINT.format(server)
+        ) from error
     if entry is not None and entry.pins and pin not in entry.pins:
         expected = " or ".join(sorted(map(pins.format_pin, entry.pins)))
         what = "has changed" if forget else "is not the expected one"

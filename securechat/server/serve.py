@@ -7,7 +7,7 @@ listening first, then lets every session finish what is in flight, and only then
 import gc
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import trio
 
 from securechat import labels, limits
-from securechat.errors import ChannelClosedError, SecurechatError, StorageError
+from securechat.errors import ChannelClosedError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention, RoomLog
 from securechat.history.memory import MemoryLog
@@ -28,8 +28,10 @@ from securechat.server.access import AccessLog
 from securechat.server.commit import Committer
 from securechat.server.gate import Gate
 from securechat.server.listeners import METRICS, SERVED, format_place, open_listeners
+from securechat.server.repeats import FaultLog
 from securechat.server.rooms import Rooms
 from securechat.server.session import Services, Session, clock_ms
+from securechat.server.sink import Sink
 from securechat.server.upkeep import Upkeep
 from securechat.transport.certificates import Pair
 from securechat.transport.channel import take_socket
@@ -74,18 +76,29 @@ class Started(NamedTuple):
 
 
 class Server:
-    """A server. ``serve`` runs it; ``stop`` drains it; ``reload`` takes the certificate anew.
+    """A server. ``serve`` runs it; ``stop`` drains it; ``use`` changes its certificate.
 
     Args:
         configuration: What it is told.
         tls: The certificate, loaded.
         gate: Counts connections, together with those of other listeners.
+        access: Logs what peers do, together with those of other listeners.
+        sinks: Where logs go, for the metrics.
     """
 
-    def __init__(self, configuration: Configuration, tls: ServerTls, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        tls: ServerTls,
+        gate: Gate | None = None,
+        access: AccessLog | None = None,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
         self._configuration = configuration
         self._tls = tls
         self._gate = gate or Gate(configuration.allowed)
+        self._access = access or AccessLog(self._gate, configuration.allowed.log_lines)
+        self._sinks = sinks
         self._sessions: set[Session] = set()
         self._port = 0
         self._addresses: tuple[str, ...] = ()
@@ -101,14 +114,9 @@ class Server:
         """Drain: stop listening, let every session finish, close. ``serve`` returns within 10 s."""
         self._stop.set()
 
-    def reload(self) -> None:
-        """Serve new connections with the certificate as the files have it now; keep the old one if they are bad."""
-        try:
-            self._tls = ServerTls.load(self._configuration.pair)
-        except SecurechatError as error:
-            _logger.error("the certificate stays as it was: %s", error)
-        else:
-            _logger.info("the certificate was loaded anew")
+    def use(self, tls: ServerTls) -> None:
+        """Serve new connections with another certificate; those that there are keep theirs."""
+        self._tls = tls
 
     async def serve(self, *, task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until ``stop``; started when connections can be made.
@@ -124,14 +132,16 @@ class Server:
             upkeep = Upkeep(log, rooms, self._configuration.retention, self._configuration.data)
             await upkeep.expire()
             listeners = await open_listeners(self._configuration.host, self._configuration.port, SERVED)
-            committer = Committer(log, rooms, clock_ms, _report_failure(), allowed.in_flight_bytes)
-            access = AccessLog(self._gate)
-            services = Services(log, rooms, committer, access, self._configuration.may_create, allowed)
+            faults = FaultLog()
+            report = partial(faults.report, "messages could not be stored")
+            committer = Committer(log, rooms, clock_ms, report, allowed.in_flight_bytes)
+            services = Services(log, rooms, committer, self._access, self._configuration.may_create, allowed, faults)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(committer.run)
                 nursery.start_soon(rooms.tell_changes)
                 nursery.start_soon(services.laggards.watch)
                 nursery.start_soon(upkeep.run)
+                nursery.start_soon(self._access.run)
                 if self._configuration.metrics:
                     await self._serve_metrics(nursery, services)
                 async with trio.open_nursery() as listening:
@@ -154,7 +164,7 @@ class Server:
         assert self._configuration.metrics is not None
         listeners = await open_listeners(*self._configuration.metrics, METRICS)
         _logger.info("metrics are at http://%s/metrics", format_place(listeners[0]))
-        nursery.start_soon(serve_metrics, listeners, services, self._gate)
+        nursery.start_soon(serve_metrics, listeners, services, self._gate, lambda: self._tls.leaf, self._sinks)
 
     async def _drain(self) -> None:
         for session in self._sessions:
@@ -183,7 +193,8 @@ class Server:
                     await self._run_session(Session(services, channel, tls.pin))
         except Exception:
             services.closed["internal"] += 1
-            _logger.exception("a fault of this server ended a connection; please report it")
+            if self._access.may_log(channel.peer):
+                _logger.exception("a fault of this server ended a connection; please report it")
         finally:
             channel.abort()
 
@@ -223,16 +234,3 @@ def _open_log(data: Path | None, allowed: ServerLimits) -> RoomLog:
     if data is None:
         return MemoryLog(allowed.memory_bytes)
     return SqliteLog.open(make_private_directory(data) / HISTORY_FILE, allowed.kept_bytes)
-
-
-def _report_failure() -> Callable[[StorageError], None]:
-    """Return a reporter that says the same failure once a minute at the most."""
-    said: dict[str, float] = {}
-
-    def report(error: StorageError) -> None:
-        now = trio.current_time()
-        if now - said.get(error.message, -limits.EXPIRY_INTERVAL) >= limits.EXPIRY_INTERVAL:
-            said[error.message] = now
-            _logger.error("messages could not be stored: %s", error)
-
-    return report

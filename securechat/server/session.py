@@ -5,6 +5,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from math import ceil
 from typing import ClassVar
@@ -39,6 +40,7 @@ from securechat.server.access import AccessLog
 from securechat.server.buckets import AddressBuckets, Bucket
 from securechat.server.commit import Committer
 from securechat.server.laggards import Laggards
+from securechat.server.repeats import FaultLog
 from securechat.server.room import Member, Room
 from securechat.server.rooms import Rooms
 from securechat.transport.channel import Channel
@@ -63,6 +65,7 @@ class Services:
         access: The access log.
         may_create: Whether members may create rooms.
         allowed: The limits.
+        faults: Logs what is wrong with the disk.
         refused_joins: Tokens for joins that fail, by address.
         creations: Tokens for rooms created, by address.
         laggards: The sessions whose socket is full.
@@ -76,6 +79,7 @@ class Services:
     access: AccessLog
     may_create: bool = True
     allowed: ServerLimits = limits.SERVER
+    faults: FaultLog = field(default_factory=FaultLog)
     refused_joins: AddressBuckets = field(init=False)
     creations: AddressBuckets = field(init=False)
     laggards: Laggards = field(init=False)
@@ -159,7 +163,8 @@ class Session:
         except ChannelClosedError:
             return None
         except ProtocolError as error:
-            _logger.info("refused %s: %s", self._channel.peer, error)
+            if self._services.access.may_log(self._channel.peer):
+                _logger.info("refused %s: %s", self._channel.peer, error)
             return Reason.PROTOCOL
         return self._ending or Reason.TIMEOUT
 
@@ -246,17 +251,20 @@ class Session:
             await self._channel.aclose()
 
     def _leave_all(self) -> None:
-        for member in list(self._members.values()):
-            self._leave(member)
+        """Leave every room, whatever leaving one of them raises: nobody stays listed who is gone."""
+        with ExitStack() as stack:
+            for member in self._members.values():
+                stack.callback(self._leave, member)
 
     def _leave(self, member: Member) -> None:
+        """Leave a room: first change what is, then let others know, then write it down."""
         room = member.room
         del self._members[room.handle]
         room.leave(member)
+        self._services.rooms.release(room)
         if member.presence:
             self._services.rooms.tell(Change.LEFT, member)
         self._services.access.left(self._channel.peer, room)
-        self._services.rooms.release(room)
 
     def _refuse(self, ref: int, code: Code, text: str, retry_after: float = 0) -> None:
         self._services.refused[code.name.lower()] += 1
@@ -295,7 +303,7 @@ class Session:
             if found is None and message.may_create and await self._may_create(message.ref):
                 found = await services.rooms.find(message.address, may_create=True)
         except StorageError as error:
-            _logger.error("a room could not be opened: %s", error)
+            services.faults.report("a room could not be opened", error)
             self._refuse(message.ref, Code.STORAGE, "the room could not be stored", limits.STORAGE_RETRY)
             return
         if found is not None:
@@ -331,8 +339,8 @@ class Session:
         self.send(reply)
         if member.presence:
             self._services.rooms.tell(Change.JOINED, member)
-        self._services.access.joined(self._channel.peer, room, created=created)
         self._note_life()
+        self._services.access.joined(self._channel.peer, room, created=created)
 
     async def _on_presence(self, message: Presence) -> None:
         member = self._members[message.handle]
@@ -347,7 +355,7 @@ class Session:
         try:
             page = await self._services.log.read(member.room.number, message.direction, message.sequence, message.most)
         except StorageError as error:
-            _logger.error("history could not be read: %s", error)
+            self._services.faults.report("history could not be read", error)
             self._refuse(message.ref, Code.STORAGE, "the history could not be read", limits.STORAGE_RETRY)
         else:
             self._reply(Past(message.ref, message.handle, *page))

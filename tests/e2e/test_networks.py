@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from securechat.transport.certificates import Pair, names_of
+from securechat.transport.certificates import Pair
 from tests.support.programs import READY, Home, Program
 
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"  # as Docker writes it
@@ -78,7 +78,7 @@ def test_a_machine_with_ipv6_alone_announces_its_address(box: Home, arguments: t
         assert server.wait_for(READY.pattern)[1] == "[2001:db8::7]"
         assert machine.is_well(server)
     own = box.directory / "server"
-    assert "2001:db8::7" in names_of(Pair(own / "cert.pem", own / "key.pem").read_leaf())
+    assert "2001:db8::7" in Pair(own / "cert.pem", own / "key.pem").read_leaf().names
 
 
 def test_what_is_served_in_ipv4_alone_is_not_announced_by_ipv6(box: Home) -> None:

@@ -119,6 +119,7 @@ def test_joins_and_leaves_are_logged_without_a_name(tmp_path: Path, box: Home) -
         log.rename(tmp_path / "rotated.log")
         assert member.tail(server).code == 0
         server.wait_for(r"( left .*\n[^$]*){2}", "err")
+        assert server.stop().code == 0
     rotated, fresh = (tmp_path / "rotated.log").read_text(), log.read_text()
     assert [line.split()[2] for line in (rotated + fresh).splitlines()] == ["created", "left", "joined", "left"]
     assert len(ADDRESSES.findall(rotated + fresh)) == 4

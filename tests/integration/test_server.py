@@ -3,7 +3,7 @@
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 import trio
 import trio.testing
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from prometheus_client.metrics_core import Metric
 
 from securechat import labels, limits
 from securechat.errors import (
@@ -38,6 +39,7 @@ from securechat.protocol.messages import (
     Reason,
 )
 from securechat.server import serve
+from securechat.server.metrics import ServerCollector
 from securechat.server.serve import Configuration, Server, Started
 from securechat.server.session import Services
 from securechat.transport.certificates import Pair, make_pair, spki_hash
@@ -45,6 +47,7 @@ from securechat.transport.tls import ServerTls, client_context
 from securechat.transport.tls_channel import TlsChannel
 from tests.support import visitors
 from tests.support.patience import PATIENCE
+from tests.support.peers import free_port
 from tests.support.visitors import KEY, OTHER_KEY, Visitor, open_socket
 
 
@@ -439,21 +442,17 @@ async def test_rel_5_a_drain_during_a_commit_acknowledges_what_is_stored_and_not
     assert stored == acknowledged == count_up(50)
 
 
-async def test_a_reload_is_for_new_connections_and_a_bad_one_is_for_none(tmp_path: Path) -> None:
+async def test_another_certificate_is_for_new_connections(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, ["localhost"])
     async with open_server(pair) as server, open_visitor(server) as old:
         make_pair(tmp_path, ["localhost"], overwrite=True)
-        server.server.reload()
+        server.server.use(ServerTls.load(pair))
         async with open_visitor(server) as new:
             pins = [spki_hash(member.channel.peer_certificate) for member in (old, new)]
-            assert pins[0] == server.started.pin != pins[1]
-            pair.key.write_bytes(b"garbage")
-            server.server.reload()
-            async with open_visitor(server) as newer:
-                assert spki_hash(newer.channel.peer_certificate) == pins[1]
-                assert (await old.join(OTHER_KEY)).created, "by the proof for its own certificate"
-                old.send(b"hi")
-                await old.hear(1)
+            assert pins[0] == server.started.pin != pins[1] == server.server.started.pin
+            assert (await old.join(OTHER_KEY)).created, "by the proof for its own certificate"
+            old.send(b"hi")
+            await old.hear(1)
 
 
 async def test_a_port_in_use_is_said_so(server: Running, pair: Pair) -> None:
@@ -498,6 +497,28 @@ async def test_a_fault_of_the_server_ends_one_connection_and_is_logged(
         await server.until_closed(internal=1)
         await alice.is_well()
     assert "a fault of this server ended a connection" in caplog.text
+
+
+async def test_metrics_that_fail_end_one_answer_and_are_logged_once(
+    pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: object) -> Iterator[Metric]:
+        raise ZeroDivisionError
+
+    async def ask() -> bytes:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return b"".join([data async for data in stream])
+
+    port = free_port()
+    async with open_server(pair, metrics=("127.0.0.1", port)) as server, open_visitor(server) as alice:
+        real = ServerCollector.collect
+        monkeypatch.setattr(ServerCollector, "collect", broken)
+        assert [await ask() for _ in range(3)] == [b""] * 3
+        monkeypatch.setattr(ServerCollector, "collect", real)
+        assert b"securechat_members 1.0" in await ask()
+        await alice.is_well()
+    assert caplog.messages.count("a fault of this server kept its metrics from a reader; please report it") == 1
 
 
 # The log

@@ -25,9 +25,11 @@ def _serve(listener: socket.socket, context: ssl.SSLContext | None, greeting: by
 
 
 @contextmanager
-def listening(context: ssl.SSLContext | None = None, greeting: bytes = b"", *, is_short: bool = False) -> Iterator[int]:
-    """Listen on a free port of 127.0.0.1, inside TLS if there is a context, and yield the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def listening(
+    context: ssl.SSLContext | None = None, greeting: bytes = b"", *, is_short: bool = False, port: int = 0
+) -> Iterator[int]:
+    """Listen on a port of 127.0.0.1, by default a free one, inside TLS if there is a context, and yield the port."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         thread = threading.Thread(target=_serve, args=(listener, context, greeting, is_short), daemon=True)
         thread.start()
         try:

@@ -99,6 +99,10 @@ class Terminal:
         """Type something; a line ends with a line feed."""
         os.write(self._master, text.encode())
 
+    def halt(self, is_halted: bool = True) -> None:
+        """Halt the output, as Ctrl-S does, or let it go on, as Ctrl-Q does."""
+        termios.tcflow(self._slave, termios.TCOOFF if is_halted else termios.TCOON)
+
     def answer(self, question: str, text: str) -> None:
         """Wait for a question, then type an answer."""
         self.sees(question)

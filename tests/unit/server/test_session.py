@@ -3,6 +3,7 @@
 Each test asks for the clock itself: pytest-trio runs a test by the clock that is among its own arguments.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -40,6 +41,9 @@ from securechat.protocol.messages import (
     Send,
     Welcome,
 )
+from securechat.server.access import AccessLog
+from securechat.server.gate import Gate
+from securechat.server.rooms import Rooms
 from securechat.server.session import Session
 from tests.support import relay as relays
 from tests.support.memory_channel import memory_channels
@@ -220,6 +224,29 @@ async def test_a_storage_failure_refuses_the_join_and_it_may_be_tried_again(
     assert (error.code, error.retry_after) == (Code.STORAGE, limits.STORAGE_RETRY)
     relay.log.error = None
     assert (await visitor.join(KEY, ref=3)).created
+
+
+async def test_a_disk_that_fails_each_join_is_logged_once(
+    relay: Relay, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    visitor = await relay.connect()
+    relay.log.error = StorageFullError("The disk is full.")
+    for ref in range(3):
+        await visitor.is_refused(KEY.join(visitor.challenge, ref))
+    assert caplog.messages == ["a room could not be opened: The disk is full."]
+
+
+async def test_lines_about_one_peer_that_breaks_rules_are_bounded(
+    relay: Relay, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "securechat.server")
+    relay.services.access = AccessLog(Gate(), Rate(2, 0.001))
+    for _ in range(5):
+        visitor = await relay.connect()
+        visitor.say_raw(bytes(100))
+        assert isinstance((await visitor.end())[-1], Goodbye)
+    assert len(caplog.messages) == 2
+    assert relay.services.access.left_out == 3
 
 
 async def test_refused_joins_are_limited_for_each_address(relay: Relay, autojump_clock: MockClock) -> None:
@@ -1105,6 +1132,35 @@ async def test_who_vanishes_leaves_the_room(relay: Relay, autojump_clock: MockCl
     assert relay.closed == {"closed": 1}
     watcher.say(Send(handle, b"on"))
     assert delivered(await watcher.rest()) == [b"on"]
+
+
+@pytest.mark.parametrize("step", ["left", "tell"])
+async def test_a_step_that_fails_leaves_no_ghost_in_any_room(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    visitor = await relay.connect(kind=Guarded)
+    for number in range(3):
+        await visitor.join(Key(number), b"presence", ref=number)
+    await relay.member(Key(1), b"presence")
+    assert (relay.services.rooms.members, relay.services.rooms.count) == (4, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(*((AccessLog, "left", fail) if step == "left" else (Rooms, "tell", fail)))
+        visitor.channel.abort()
+        await wait_all_tasks_blocked()
+    assert (relay.services.rooms.members, relay.services.rooms.count) == (1, 1)
+    again, _ = await relay.member(Key(1))
+    assert len(changes(await again.rest())) == 1, "who is still there, and nobody else"
+
+
+class Guarded(Session):
+    """A session whose own faults end it alone, as in the whole server."""
+
+    async def run(self) -> None:
+        with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True, allow_unwrapped=True):
+            await super().run()
 
 
 async def test_a_shutdown_answers_what_is_in_flight_and_then_says_goodbye(
