@@ -17,7 +17,8 @@ from securechat.transport.certificates import Pair, make_pair, spki_hash
 from securechat.transport.pins import format_pin
 from tests.support import certified
 from tests.support.certified import UNUSABLE
-from tests.support.peers import free_port, listening
+from tests.support.patience import PATIENCE
+from tests.support.peers import listening
 from tests.support.programs import Home, Result, ServerProgram, member_home
 
 KEPT = "the certificate stays as it was: "
@@ -229,15 +230,14 @@ def test_dates_are_in_the_log_and_in_the_metrics(tmp_path: Path, box: Home) -> N
     start, end = now - datetime.timedelta(days=90), now - datetime.timedelta(days=1)
     issued = trustme.CA().issue_cert("127.0.0.1", not_before=start, not_after=end)
     issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
-    port = free_port()
-    with box.serve("--cert", str(tmp_path / "both.pem"), "--metrics", str(port)) as server:
+    with box.serve("--cert", str(tmp_path / "both.pem"), "--metrics", "0") as server:
         said = f"the certificate has expired on {end:%Y-%m-%d}; only clients that know its pin do not mind"
         server.wait_for(said, "err")
-        server.wait_for("metrics are at", "err")
+        port = server.wait_for(r"metrics are at http://127\.0\.0\.1:(\d+)/metrics", "err")[1]
         assert server.err.count(said) == 1
         assert LOADED in reload_certificate(server)
         server.wait_for(rf"({said}(.*\n)*.*){{2}}", "err")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
             metrics = answer.read().decode()
     for name, instant in (("not_before", start), ("not_after", end)):
         found = re.search(rf"^securechat_certificate_{name} (\S+)$", metrics, re.MULTILINE)
