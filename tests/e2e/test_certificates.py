@@ -139,7 +139,7 @@ def test_old_programs_see_the_same_certificate(tmp_path: Path, box: Home) -> Non
 # The server's own pair
 
 
-def test_a_lost_certificate_is_made_again_and_clients_notice_nothing(tmp_path: Path, box: Home) -> None:
+def test_a_lost_certificate_is_made_again_under_the_same_pin(tmp_path: Path, box: Home) -> None:
     with box.serve() as server:
         member, port = member_home(tmp_path / "member", server), server.port
         assert member.send(server, "--create", "hi").code == 0
@@ -188,9 +188,7 @@ def test_a_pair_of_an_authority_in_the_data_directory_is_served(box: Home) -> No
     ("case", "count", "instant"),
     [("first", 1, "after"), ("first", 2, "before"), ("renewal", 1, "before"), ("mismatch", 1, "after")],
 )
-def test_a_start_that_was_killed_is_followed_by_one_with_the_same_key(
-    box: Home, case: str, count: int, instant: str
-) -> None:
+def test_a_start_after_a_killed_one_has_the_same_key(box: Home, case: str, count: int, instant: str) -> None:
     data = box.directory / "server"
     data.mkdir()
     pair = own_pair(data)
