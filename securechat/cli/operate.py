@@ -60,7 +60,6 @@ async def _serve(given: dict[str, Any], descriptors: int, logs: Logs) -> None:
         files = _choose_pair(given["cert"], given["key"], data)
         allowed = _within_descriptors(given["limit"], descriptors)
         configuration = Configuration(
-            pair=files.pair if isinstance(files, OwnPair) else files,
             data=None if given["memory"] else data,
             host=given["host"],
             port=given["port"],
