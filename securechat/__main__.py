@@ -25,10 +25,10 @@ def _end_on_signals(arguments: list[str]) -> None:
     """Let a signal end this program from its first moment on, until the command has handlers of its own.
 
     The kernel drops what would end the first process of a container, unless that has a handler: SIGTERM in the half
-    second of a start would be lost, and whoever stops the container waits for nothing. So process 1 gets one, which
-    ends at once; nothing that was acknowledged is lost by that, as with ``kill -9``. For any other process, the
-    kernel itself does it, even while a library is busy. What comes while the interpreter starts is kept if who
-    started us has blocked the signal (``env --block-signal=TERM,INT securechat``): it is obeyed here.
+    second of a start would be lost, and the container would be killed ten seconds later. So process 1 gets a handler
+    that ends at once; nothing that was acknowledged is lost by that, as with ``kill -9``. For any other process, the
+    kernel itself does it, even while a library is busy. What comes while the interpreter starts is kept if the signal
+    was blocked before (``env --block-signal=TERM,INT securechat``), and is obeyed here.
 
     SIGINT would raise KeyboardInterrupt between any two steps of the program, also where Python cannot pass it on and
     drops it. A server that is starting has nothing to clean up, so it ends in the same way. A client keeps Python's

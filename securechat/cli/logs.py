@@ -169,6 +169,7 @@ def _open_access_log(stack: ExitStack, path: Path) -> Sink:
             raise SecurechatError(
                 f"The access log {path} cannot be written: {error.strerror}.",
                 "Name another file with --access-log.",
+                option="--access-log",
             ) from error
     for name in _FILE_LOGGERS:
         _handle(stack, SinkHandler(sink, formatter), name)

@@ -60,7 +60,6 @@ async def _serve(given: dict[str, Any], descriptors: int, logs: Logs) -> None:
         files = _choose_pair(given["cert"], given["key"], data)
         allowed = _within_descriptors(given["limit"], descriptors)
         configuration = Configuration(
-            pair=files.pair if isinstance(files, OwnPair) else files,
             data=None if given["memory"] else data,
             host=given["host"],
             port=given["port"],
@@ -145,9 +144,9 @@ def _raise_descriptors() -> int:
             soft = hard
     if soft == resource.RLIM_INFINITY:
         return sys.maxsize
-    if soft < limits.FEWEST_DESCRIPTORS:
+    if soft < limits.MINIMUM_DESCRIPTORS:
         raise SecurechatError(
-            f"This system gives {soft} file descriptors, and a server needs {limits.FEWEST_DESCRIPTORS} or more.",
+            f"This system gives {soft} file descriptors, and a server needs {limits.MINIMUM_DESCRIPTORS} or more.",
             "Raise the limit: ulimit -n, or LimitNOFILE= of a service.",
         )
     return soft

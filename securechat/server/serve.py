@@ -34,7 +34,6 @@ from securechat.server.rooms import Rooms
 from securechat.server.session import Services, Session, clock_ms
 from securechat.server.sink import Sink
 from securechat.server.upkeep import Upkeep
-from securechat.transport.certificates import Pair
 from securechat.transport.channel import take_socket
 from securechat.transport.tls import ServerTls
 from securechat.transport.tls_channel import TlsChannel
@@ -47,7 +46,6 @@ class Configuration:
     """What a server is told.
 
     Attributes:
-        pair: Certificate and key.
         data: The data directory; None keeps messages in memory.
         host: The address to listen on; None for all, IPv4 and IPv6.
         port: The TCP port; 0 picks a free one.
@@ -57,7 +55,6 @@ class Configuration:
         metrics: Where to serve metrics; None for nowhere.
     """
 
-    pair: Pair
     data: Path | None
     host: str | None = None
     port: int = 7443

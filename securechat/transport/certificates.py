@@ -1,8 +1,8 @@
 """Certificates of servers: what clients see of them, the files that hold them, and self-signed ones (RFC 5280).
 
 Libraries raise whatever they like for the bytes of a certificate: ValueError, InvalidVersion, UnsupportedAlgorithm,
-DuplicateExtension, TypeError and more, and no documentation closes the list. ``read_leaf`` and ``read_key`` are the
-two places that call them. Everything that a file or a peer can hold ends there, as a value or as a CertificateError.
+DuplicateExtension, TypeError and more, and no documentation closes the list. ``read_leaf``, ``parse_leaf`` and
+``parse_key`` alone give them bytes. Whatever a file or a peer holds ends there, as a value or as a CertificateError.
 """
 
 import datetime

@@ -54,7 +54,7 @@ class House:
     async def start(self, **settings: Any) -> None:
         """Start it, on the port that it had before."""
         self._settings |= settings
-        configuration = Configuration(self._pair, self._data, "127.0.0.1", self.port, **self._settings)
+        configuration = Configuration(self._data, "127.0.0.1", self.port, **self._settings)
         self.server = Server(configuration, ServerTls.load(self._pair))
         self._gone = trio.Event()
         started: Started = await self._nursery.start(self._run)

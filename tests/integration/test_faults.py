@@ -34,7 +34,7 @@ YEAR = 365 * 24 * 3600 * 1000  # ms
 async def open_server(directory: Path) -> AsyncIterator[Started]:
     """Run a server that keeps its log on the disk."""
     pair = make_pair(directory / "pair", ["127.0.0.1"])
-    server = Server(Configuration(pair, directory / "server", "127.0.0.1", 0), ServerTls.load(pair))
+    server = Server(Configuration(directory / "server", "127.0.0.1", 0), ServerTls.load(pair))
     async with trio.open_nursery() as nursery:
         yield await nursery.start(server.serve)
         nursery.cancel_scope.cancel()

@@ -87,7 +87,7 @@ class Running:
 @asynccontextmanager
 async def open_server(pair: Pair, data: Path | None = None, **changes: Any) -> AsyncIterator[Running]:
     """Run a server on a free port."""
-    configuration = Configuration(pair, data, "127.0.0.1", 0)
+    configuration = Configuration(data, "127.0.0.1", 0)
     server = Server(replace(configuration, **changes), ServerTls.load(pair))
     ended = trio.Event()
     closed: dict[str, int] = {}
@@ -456,13 +456,13 @@ async def test_another_certificate_is_for_new_connections(tmp_path: Path) -> Non
 
 
 async def test_a_port_in_use_is_said_so(server: Running, pair: Pair) -> None:
-    other = Server(Configuration(pair, None, "127.0.0.1", server.started.port), ServerTls.load(pair))
+    other = Server(Configuration(None, "127.0.0.1", server.started.port), ServerTls.load(pair))
     with pytest.raises(SecurechatError, match=r"The port is in use: 127\.0\.0\.1, port \d+\."):
         await other.serve()
 
 
 async def test_a_server_that_was_stopped_before_it_began_ends(pair: Pair) -> None:
-    server = Server(Configuration(pair, None, "127.0.0.1", 0), ServerTls.load(pair))
+    server = Server(Configuration(None, "127.0.0.1", 0), ServerTls.load(pair))
     server.stop()
     with trio.fail_after(PATIENCE):
         await server.serve()
@@ -470,7 +470,7 @@ async def test_a_server_that_was_stopped_before_it_began_ends(pair: Pair) -> Non
 
 async def test_a_log_that_cannot_be_opened_is_said_so(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "history.sqlite").write_bytes(b"no database" * 1000)
-    server = Server(Configuration(pair, tmp_path, "127.0.0.1", 0), ServerTls.load(pair))
+    server = Server(Configuration(tmp_path, "127.0.0.1", 0), ServerTls.load(pair))
     with pytest.raises(SecurechatError, match="is corrupt or no database"):
         await server.serve()
 

@@ -249,7 +249,7 @@ async def test_one_of_several_pins_lets_a_conversation_stand_before_and_after_a_
     pairs = [make_pair(tmp_path / name, ["127.0.0.1"]) for name in ("old", "new")]
     both = frozenset(ServerTls.load(pair).pin for pair in pairs)
     for pair in pairs:
-        server = Server(Configuration(pair, None, "127.0.0.1", 0), ServerTls.load(pair))
+        server = Server(Configuration(None, "127.0.0.1", 0), ServerTls.load(pair))
         async with trio.open_nursery() as nursery:
             started = await nursery.start(server.serve)
             known = Profile(tmp_path / "alice").known_hosts
@@ -269,7 +269,7 @@ async def test_a_server_whose_key_changes_ends_a_running_conversation(
     pair = make_pair(tmp_path / "pair", ["127.0.0.1"])
     tls = ServerTls.load(pair)
     other = ServerTls.load(make_pair(tmp_path / "other", ["127.0.0.1"]))
-    server = Server(Configuration(pair, None, "127.0.0.1", 0), tls)
+    server = Server(Configuration(None, "127.0.0.1", 0), tls)
     monkeypatch.setattr("securechat.limits.RETRY_SECONDS", (0, 0))
     async with trio.open_nursery() as nursery:
         started = await nursery.start(server.serve)

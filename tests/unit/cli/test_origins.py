@@ -90,13 +90,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def told(capsys: Capture) -> Told:
-    """Run a command that fails; return the one sentence that it says."""
+def told(capfd: Capture) -> Told:
+    """Run a command that fails; return the one sentence that it says."""  # a server's log wants file descriptors
 
     def run_command(name: str, option: str) -> str:
         room = ["--room", "r"] if name in {"chat", "send", "tail"} and option != "--room" else []
         assert run([*name.split(), *ARGUMENTS.get(name, []), *room]) in {1, 2}
-        shown = capsys.readouterr()
+        shown = capfd.readouterr()
         assert shown.out == ""
         assert "internal" not in shown.err
         (line,) = shown.err.splitlines()
@@ -139,13 +139,13 @@ def test_a_bad_setting_is_named_with_file_and_line(name: str, option: Setting, h
 
 @pytest.mark.parametrize("name", ["server", "chat", "gui"])
 @pytest.mark.parametrize("by", ["flag", "file"])
-def test_an_empty_path_is_refused(name: str, by: str, home: Path, told: Told, capsys: Capture) -> None:
+def test_an_empty_path_is_refused(name: str, by: str, home: Path, told: Told, capfd: Capture) -> None:
     """It would name the working directory, and leave keys there."""
     option, table = ("--data", "server") if name == "server" else ("--profile", "client")
     before = sorted(home.iterdir())
     if by == "flag":
         assert run([name, *ARGUMENTS.get(name, []), option, ""]) == 2
-        assert f"Invalid value for '{option}': The path is empty." in capsys.readouterr().err
+        assert f"Invalid value for '{option}': The path is empty." in capfd.readouterr().err
     else:
         path = configure(home, f'[{table}]\n{option[2:]} = ""\n')
         before = sorted(home.iterdir())
@@ -154,11 +154,11 @@ def test_an_empty_path_is_refused(name: str, by: str, home: Path, told: Told, ca
 
 
 @pytest.mark.parametrize("option", ["--pin", "--host", "--metrics", "--ca", "--cert", "--compat"])
-def test_an_empty_value_is_not_the_default(option: str, capsys: Capture) -> None:
+def test_an_empty_value_is_not_the_default(option: str, capfd: Capture) -> None:
     """As a script gives it that has not set its own variable: a pin above all."""
     name = "server" if option in {"--host", "--metrics", "--cert", "--compat"} else "chat"
     assert run([name, *ARGUMENTS.get(name, []), option, ""]) == 2
-    assert "internal" not in capsys.readouterr().err
+    assert "internal" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("link", ["tcp://10.96.0.12:7443", "udp://172.17.0.2:7443", "sctp://[fd00::7]:7443"])
@@ -229,17 +229,17 @@ def test_without_a_home_the_option_to_give_is_named(
 
 @pytest.mark.usefixtures("homeless")
 def test_without_a_home_all_works_that_needs_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
     for line in (["--help"], ["--version"], ["passphrase"], ["cert", "--out", str(tmp_path / "certs")]):
         assert run(line) == 0
     profile = ["--profile", str(tmp_path / "profile")]
     assert run(["identity", "show", *profile]) == 0
     assert run(["known-hosts", "list", *profile]) == 0
-    capsys.readouterr()
+    capfd.readouterr()
     monkeypatch.setenv("SECURECHAT_PASSPHRASE", "secret")
     assert run(["send", "127.0.0.1:1", "--room", "r", *profile, "--timeout", "1", "hi"]) == 3
-    assert "internal" not in capsys.readouterr().err
+    assert "internal" not in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("homeless")

@@ -26,8 +26,8 @@ from securechat.transport.own import OwnPair
 from securechat.transport.tls import ServerTls, load_for_all
 from tests.support import certified
 from tests.support.certified import UNUSABLE
+from tests.support.patience import PATIENCE
 
-PATIENCE = 30.0
 DAY = 24 * 3600.0
 ALPNS = ["securechat/1", "other"]
 LOADED = "the certificate was loaded anew"

@@ -323,7 +323,7 @@ def test_a_renewal_may_give_other_names(tmp_path: Path) -> None:
     assert (pair.read_leaf().names, pin_of(pair)) == (("new.example",), pin)
 
 
-def test_a_certificate_that_is_lost_is_made_again_for_given_names(tmp_path: Path) -> None:
+def test_a_lost_certificate_is_made_again_for_given_names(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, ["old.example"])
     pin = pin_of(pair)
     pair.certificate.unlink()
@@ -396,7 +396,7 @@ def test_a_file_that_has_no_end_is_not_read_to_it(tmp_path: Path) -> None:
         Pair(Path("/dev/zero"), pair.key).read_leaf()
 
 
-def test_a_directory_that_cannot_be_looked_at_is_not_called_empty(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_read_is_not_called_empty(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(CertificateError, match=r"cannot be read: Too many levels of symbolic links\."):
         is_there(tmp_path / "loop" / "key.pem")

@@ -229,7 +229,7 @@ def reloaded(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("year", [-300, 1, 1950, 1970, 2000, 2066, 9989, 9999, 30000, 10**12])
-def test_whatever_the_clock_says_a_certificate_is_made_and_later_mended(
+def test_a_wrong_clock_makes_a_certificate_that_is_replaced_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
     seconds = (year - 1970) * 365.25 * 24 * 3600
@@ -262,7 +262,7 @@ def cut_at(step: int, calls: list[str]) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("case", ["first", "no-certificate", "no-key", "mismatch", "garbage", "renewal"])
-def test_an_end_in_the_middle_is_followed_by_a_start_with_the_same_key(
+def test_a_start_after_an_interrupted_one_has_the_same_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     """Whatever step is the last, the next start works, and a key that was written once is never another one."""
