@@ -35,7 +35,9 @@ def back_up(directory: Path, target: Path) -> list[str]:
         names = [name for name in (KEY_FILE, CERTIFICATE_FILE, HISTORY_FILE) if _is_there(directory / name)]
         if not {HISTORY_FILE, KEY_FILE} & set(names):
             raise StorageError(
-                f"There is no history in {directory}, and no key.", "Name the server's directory with --data."
+                f"There is no history in {directory}, and no key.",
+                "Name the server's directory with --data.",
+                option="--data",
             )
         _make(directory, target, names)
     except OSError as error:
@@ -54,7 +56,7 @@ def _is_there(path: Path) -> bool:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError(errno.EINVAL, "It is no regular file", str(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 

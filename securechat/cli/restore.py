@@ -36,7 +36,7 @@ def restore(source: Path, data: Path) -> tuple[list[str], Path | None]:
     """
     try:
         names = _look_at(source, data)
-        make_private_directory(data)
+        make_private_directory(data, "--data")
         with only_server(data):
             _remove_stages(data)
             staged = incomplete(data / _STAGE)

@@ -149,7 +149,7 @@ def has_wal(path: Path) -> bool:
     """Tell whether a WAL holds anything that SQLite would write back."""
     try:
         return wal_of(path).stat().st_size > _WAL_HEADER_BYTES
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -46,6 +46,7 @@ ARGUMENTS = {"chat": ["host"], "send": ["host", "hi"], "tail": ["host"], "doctor
 ARGUMENTS |= {
     "rooms delete": ["0" * 64],
     "backup": ["copy"],
+    "restore": ["saved"],
     "identity export": ["copy"],
     "identity import": ["file"],
     "known-hosts remove": ["h"],
@@ -86,6 +87,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("securechat.ui.gui.display.check", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_bytes(Identity(b"o" * 32).to_pem())
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "key.pem").touch()
     return tmp_path
 
 

@@ -58,7 +58,7 @@ def test_where_nothing_can_be_written_a_whole_log_is_read(path: Path, monkeypatc
         ("fifo", "is no regular file"),
         ("garbage", "is corrupt or no database"),
         ("another", "is a database of another program"),
-        ("no directory", "cannot be used: Not a directory"),
+        ("no directory", "There is no history in"),
     ],
 )
 def test_what_is_no_log_is_one_sentence(path: Path, tmp_path: Path, kind: str, sentence: str) -> None:
