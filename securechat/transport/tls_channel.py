@@ -10,11 +10,15 @@ import ssl
 from contextlib import suppress
 from typing import Final
 
+import trio
+
 from securechat import limits
 from securechat.errors import ChannelBrokenError, ChannelClosedError
 from securechat.transport.channel import SocketChannel
 
 _READ_BYTES: Final = 64 * 1024
+TLS_HANDSHAKE: Final = b"\x16"  # the first byte of a TLS connection (RFC 8446, section 5.1)
+_RECORD_HEAD_BYTES: Final = 5
 _RECORD_BYTES: Final = 16 * 1024  # of plaintext in one record at the most (RFC 8446, section 5.1)
 
 
@@ -56,28 +60,34 @@ class TlsChannel(SocketChannel):
         return certificate
 
     async def handshake(self) -> None:
-        """Do the TLS handshake. The caller sets the deadline.
+        """Do the TLS handshake, or the rest of it. The caller sets the deadline.
 
         Raises:
             ssl.SSLError: It failed; the peer has been told why.
             ChannelBrokenError: The connection ended in it.
         """
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self._flush()
-                await self.drain()
-                self._take_in(await self._read_some())
-            except ssl.SSLEOFError as error:
-                raise ChannelBrokenError(_describe(error)) from error
-            except ssl.SSLError:
-                self._flush()
-                raise
-            else:
-                break
-        self._flush()
+        while not self.advance_handshake():
+            await self.drain()
+            self._take_in(await self._read_some())
         self._may_hold_data = True
+
+    def advance_handshake(self) -> bool:
+        """Do what can be done of the handshake without waiting; return whether it is complete.
+
+        Raises:
+            ssl.SSLError: It failed; the peer has been told why.
+            ChannelBrokenError: The connection ended in it.
+        """
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLEOFError as error:
+            raise ChannelBrokenError(_describe(error)) from error
+        else:
+            return True
+        finally:
+            self._flush()
 
     def _encode(self, data: bytes) -> bytes:
         """Encrypt ``data``; TLS refuses when what came from the peer has ended it."""
@@ -153,6 +163,41 @@ class TlsChannel(SocketChannel):
         self._flush()
         await self.drain()
         await super()._say_close()
+
+
+async def read_hello(sock: socket.socket) -> bytes:
+    """Return what a TLS client says first, once its first record is there: a handshake of it needs no further wait.
+
+    Anything else than the beginning of TLS is returned as it is, for TLS to refuse. The caller sets the deadline.
+
+    Args:
+        sock: A connected, non-blocking socket.
+
+    Raises:
+        ChannelClosedError: The peer went before it had said so much.
+    """
+    hello = b""
+    while not _is_record(hello):
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            received = sock.recv(limits.HELLO_BYTES - len(hello))
+        except (BlockingIOError, InterruptedError):
+            continue
+        except OSError as error:
+            raise ChannelBrokenError(f"the connection broke: {error.strerror}") from error
+        if not received:
+            raise ChannelClosedError("the peer closed the connection")
+        hello += received
+    return hello
+
+
+def _is_record(received: bytes) -> bool:
+    """Return whether a first record (RFC 8446, section 5.1) is complete, or is none that TLS could take."""
+    if not received:
+        return False
+    length = int.from_bytes(received[3:_RECORD_HEAD_BYTES])
+    is_handshake = received[:1] == TLS_HANDSHAKE and length <= _RECORD_BYTES
+    return not is_handshake or len(received) >= _RECORD_HEAD_BYTES + length
 
 
 def _describe(error: ssl.SSLError) -> str:
