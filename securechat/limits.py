@@ -71,6 +71,7 @@ HELLO_BYTES: Final = 5 + 16 * KIB  # read of a connection before its handshake b
 HANDSHAKE_SHARE: Final = 0.5  # of one core, for the handshakes of all
 HANDSHAKE_BURST: Final = 0.02  # seconds of it at once
 JOIN_PATIENCE: Final = 6.0  # how long a JOIN that lets nobody in waits for a token before it is refused
+JOIN_PAUSE: Final = 1.0  # announced to a refused JOIN if a token comes within that time
 JOIN_MARGIN: Final = 0.5  # before the deadline of a connection that has joined nothing
 FAILED_JOIN: Final = 24  # joins that one that lets nobody in costs its connection
 ROOMS_ASKED_FOR: Final = 20_000  # that let nobody in and are remembered, of all addresses

@@ -86,7 +86,7 @@ class Rations:
             patience: Seconds to wait at most.
 
         Returns:
-            0.0 if it was granted, now or before; otherwise the seconds until there may be a token.
+            0.0 if it was granted, now or before; otherwise the seconds after which to ask again.
         """
         key = network(peer), room
         bucket = self._buckets.of(peer)
@@ -107,7 +107,7 @@ class Rations:
         finally:
             if not line.groups:
                 self._lines.pop(key[0], None)
-        return 0.0 if is_served.is_set() else max(bucket.wait(), _SHORTEST_WAIT)
+        return 0.0 if is_served.is_set() else _pause(bucket.wait())
 
     def _serve(self, key: str, line: _Line) -> None:
         room = line.next()
@@ -135,3 +135,8 @@ class Rations:
         if key in self._granted:
             del self._granted[key]
             self._buckets.of(peer).spend(-1)
+
+
+def _pause(wait: float) -> float:
+    """Return the seconds after which to ask again, ``wait`` before the next token: in time to stand in line for it."""
+    return wait if wait > limits.JOIN_PATIENCE else limits.JOIN_PAUSE

@@ -20,7 +20,7 @@ def open_rations(burst: int = 1, per_second: float = 0.5) -> Rations:
 async def test_a_token_is_for_a_room_and_not_for_a_request(autojump_clock: MockClock) -> None:
     rations = open_rations(2)
     assert [await rations.claim(HERE, room, 0) for room in (b"a", b"b", b"a", b"b", b"a")] == [0.0] * 5
-    assert await rations.claim(HERE, b"c", 0) == 2.0
+    assert await rations.claim(HERE, b"c", 0) == limits.JOIN_PAUSE
     assert await rations.claim(THERE, b"c", 0) == 0.0
 
 
@@ -30,8 +30,11 @@ async def test_one_waits_for_the_next_token_and_no_longer(autojump_clock: MockCl
     began = trio.current_time()
     assert await rations.claim(HERE, b"b", 5) == 0.0
     assert trio.current_time() - began == pytest.approx(2)
-    assert await rations.claim(HERE, b"c", 1) == pytest.approx(1)
+    assert await rations.claim(HERE, b"c", 1) == limits.JOIN_PAUSE, "to stand in line again in time"
     assert trio.current_time() - began == pytest.approx(3)
+    slow = open_rations(1, 0.1)
+    await slow.claim(HERE, b"a", 0)
+    assert await slow.claim(HERE, b"b", 1) == pytest.approx(9)
 
 
 async def test_a_granted_room_can_be_given_back_once(autojump_clock: MockClock) -> None:
@@ -41,7 +44,7 @@ async def test_a_granted_room_can_be_given_back_once(autojump_clock: MockClock) 
     rations.give_back(HERE, b"a")
     rations.give_back(THERE, b"a")
     assert await rations.claim(HERE, b"b", 0) == 0.0
-    assert await rations.claim(HERE, b"c", 0) == 2.0
+    assert await rations.claim(HERE, b"c", 0) == limits.JOIN_PAUSE
 
 
 async def test_what_was_used_up_costs_another_token(autojump_clock: MockClock) -> None:
@@ -49,7 +52,7 @@ async def test_what_was_used_up_costs_another_token(autojump_clock: MockClock) -
     await rations.claim(HERE, b"a", 0)
     rations.use_up(HERE, b"a")
     rations.give_back(HERE, b"a")
-    assert await rations.claim(HERE, b"a", 0) == 2.0
+    assert await rations.claim(HERE, b"a", 0) == limits.JOIN_PAUSE
 
 
 async def test_a_group_is_served_within_two_tokens(autojump_clock: MockClock) -> None:
@@ -103,7 +106,7 @@ async def test_what_is_remembered_is_bounded(autojump_clock: MockClock, monkeypa
     for room in (b"a", b"b", b"a", b"c"):
         await rations.claim(HERE, room, 0)
     assert await rations.claim(HERE, b"a", 0) == 0.0, "asked for last, remembered"
-    assert await rations.claim(HERE, b"b", 0) == 2.0, "forgotten"
+    assert await rations.claim(HERE, b"b", 0) == limits.JOIN_PAUSE, "forgotten"
 
 
 async def test_who_goes_leaves_the_line(autojump_clock: MockClock) -> None:
