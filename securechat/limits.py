@@ -116,6 +116,7 @@ LEGACY_MEMBERS_PER_ADDRESS: Final = 500
 CONNECT_TIMEOUT: Final = 10.0
 REPLY_TIMEOUT: Final = 20.0  # JOINED, PAST, PONG
 BUSY_PATIENCE: Final = 25.0  # for the first join, if the server is busy
+BUSY_PAUSE: Final = 2.0  # between two attempts of it, or as long as the server says
 RECONNECT_FIRST: Final = 0.5  # doubled up to the most, with jitter
 RECONNECT_MOST: Final = 30.0
 SEND_TIMEOUT: Final = 30.0

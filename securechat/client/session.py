@@ -286,7 +286,7 @@ class RoomConversation:
             error: Why the last attempt failed; raised again if another one is of no use.
             give_up: The time after which there is none.
         """
-        pause = _next_pause(self._pause, error)
+        pause = _next_pause(min(self._pause, limits.BUSY_PAUSE / 2), error)
         if not error.is_busy or trio.current_time() + pause > give_up:
             raise error
         self._pause = pause

@@ -11,8 +11,8 @@ candidates loses one. A connection that has joined a room is never displaced.
 
 **Handshakes take turns.** A connection costs almost no processor time until its whole ClientHello has arrived. Then it
 waits for its turn: all handshakes together get a measured share of one core, however many begin. Addresses take turns,
-and those that have begun more handshakes than they may come last. Within one address the newest comes first: the oldest
-of a flood may have given up, and under overload this serves some clients at once instead of all of them too late.
+and those that have begun more handshakes than they may come last. Within one address the oldest comes first: under
+overload it is served or displaced, and a flood of newcomers does not keep it waiting.
 
 **A connection that joins a room costs nothing.** The address gets the token of its handshake back.
 """
@@ -24,16 +24,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 import trio
 
 from securechat import limits
+from securechat.errors import ChannelClosedError
 from securechat.limits import ServerLimits
 from securechat.server.buckets import AddressBuckets, Bucket, network
 from securechat.server.held_back import HeldBack
-from securechat.transport.tls_channel import TlsChannel, read_hello
+from securechat.transport.tls_channel import TlsChannel, has_gone, read_hello
 
 
 class Stage(IntEnum):
@@ -58,6 +59,7 @@ class Guest:
         scope: Cancelled when it has to make way.
         exceeded: The limit that leaves no place for it; empty if there is one.
         say_goodbye: Called with the reason before it is cancelled; it must not wait.
+        has_gone: Returns whether the peer has closed the connection.
         turn: Set when it may do its handshake.
         has_paid: Whether it has spent a token of its address.
     """
@@ -69,6 +71,7 @@ class Guest:
         self.scope = trio.CancelScope()
         self.exceeded = ""
         self.say_goodbye: Callable[[str], None] = lambda _: None
+        self.has_gone: Callable[[], bool] = lambda: False
         self.turn = trio.Event()
         self.has_paid = False
 
@@ -120,7 +123,7 @@ class _Address:
 
 
 class _Queue:
-    """Connections that wait for their turn: addresses take turns, and the newest of an address comes first."""
+    """Connections that wait for their turn: addresses take turns, and the oldest of an address comes first."""
 
     def __init__(self) -> None:
         self._by_network: OrderedDict[str, dict[Guest, None]] = OrderedDict()
@@ -137,7 +140,7 @@ class _Queue:
     def pop(self) -> Guest | None:
         """Remove the next connection and return it; None if there is none."""
         for key, waiting in self._by_network.items():
-            guest, _ = waiting.popitem()
+            guest = next(iter(waiting))
             self._by_network.move_to_end(key)
             self.discard(guest)
             return guest
@@ -257,7 +260,10 @@ class Gate:
         close = sock.close
         try:
             hello = await read_hello(sock)
+            guest.has_gone = partial(has_gone, sock)
             await self.wait_turn(guest)
+            if guest.has_gone():
+                raise ChannelClosedError("the peer did not wait for its turn")
             with self.work():
                 channel = TlsChannel(sock, context, received=hello)
                 close = channel.abort
@@ -296,8 +302,13 @@ class Gate:
         while True:
             await self._work.wait()
             await trio.sleep(self._share.spend(0))
-            guest = self._queues[0].pop() or self._queues[1].pop()
-            if guest is None:
+            if not self._give_turn():
                 self._work = trio.Event()
-            else:
-                guest.turn.set()
+
+    def _give_turn(self) -> bool:
+        """Give the next connection its turn, and those before it that have gone; return whether there was one."""
+        while guest := self._queues[0].pop() or self._queues[1].pop():
+            guest.turn.set()
+            if not guest.has_gone():
+                return True
+        return False

@@ -166,38 +166,53 @@ class TlsChannel(SocketChannel):
 
 
 async def read_hello(sock: socket.socket) -> bytes:
-    """Return what a TLS client says first, once its first record is there: a handshake of it needs no further wait.
+    """Return the first record of a TLS client, once it is complete. The caller sets the deadline.
 
-    Anything else than the beginning of TLS is returned as it is, for TLS to refuse. The caller sets the deadline.
+    With it, a handshake needs no further wait. A peer that does not begin as TLS does is not worth a handshake.
 
     Args:
         sock: A connected, non-blocking socket.
 
     Raises:
-        ChannelClosedError: The peer went before it had said so much.
+        ChannelClosedError: The peer closed the connection before it was complete.
+        ChannelBrokenError: The connection broke, or the peer does not speak TLS.
     """
     hello = b""
     while not _is_record(hello):
-        await trio.lowlevel.wait_readable(sock)
         try:
             received = sock.recv(limits.HELLO_BYTES - len(hello))
         except (BlockingIOError, InterruptedError):
+            await trio.lowlevel.wait_readable(sock)
             continue
         except OSError as error:
             raise ChannelBrokenError(f"the connection broke: {error.strerror}") from error
         if not received:
             raise ChannelClosedError("the peer closed the connection")
         hello += received
+    await trio.lowlevel.checkpoint()
     return hello
 
 
 def _is_record(received: bytes) -> bool:
-    """Return whether a first record (RFC 8446, section 5.1) is complete, or is none that TLS could take."""
-    if not received:
-        return False
+    """Return whether a first record (RFC 8446, section 5.1) is complete.
+
+    Raises:
+        ChannelBrokenError: It is not one of a TLS client.
+    """
     length = int.from_bytes(received[3:_RECORD_HEAD_BYTES])
-    is_handshake = received[:1] == TLS_HANDSHAKE and length <= _RECORD_BYTES
-    return not is_handshake or len(received) >= _RECORD_HEAD_BYTES + length
+    if received[:1] not in {b"", TLS_HANDSHAKE} or length > _RECORD_BYTES:
+        raise ChannelBrokenError("the peer does not speak TLS")
+    return len(received) >= _RECORD_HEAD_BYTES + length
+
+
+def has_gone(sock: socket.socket) -> bool:
+    """Return whether the peer has closed the connection already, as far as this machine knows."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True
 
 
 def _describe(error: ssl.SSLError) -> str:

@@ -201,7 +201,7 @@ async def test_handshakes_have_a_share_of_the_processor(autojump_clock: MockCloc
     assert trio.current_time() - began == pytest.approx(100 * 0.01 / limits.HANDSHAKE_SHARE, rel=0.1)
 
 
-async def test_addresses_take_turns_and_the_newest_is_first(autojump_clock: MockClock) -> None:
+async def test_addresses_take_turns_and_the_oldest_is_first(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         turns = Turns(nursery, 1.0)
         for number in range(4):
@@ -210,7 +210,7 @@ async def test_addresses_take_turns_and_the_newest_is_first(autojump_clock: Mock
         nursery.start_soon(turns.gate.run)
         await turns.until(5)
         nursery.cancel_scope.cancel()
-    assert turns.order == ["flood 3", "there", "flood 2", "flood 1", "flood 0"]
+    assert turns.order == ["flood 0", "there", "flood 1", "flood 2", "flood 3"]
 
 
 async def test_an_address_over_its_handshakes_comes_last(autojump_clock: MockClock) -> None:
@@ -223,7 +223,7 @@ async def test_an_address_over_its_handshakes_comes_last(autojump_clock: MockClo
         nursery.start_soon(turns.gate.run)
         await turns.until(6)
         nursery.cancel_scope.cancel()
-    assert turns.order == ["flood 1", "there 1", "flood 0", "there 0", "flood 3", "flood 2"]
+    assert turns.order == ["flood 0", "there 0", "flood 1", "there 1", "flood 2", "flood 3"]
 
 
 async def test_a_connection_that_joins_gets_its_token_back(autojump_clock: MockClock) -> None:
