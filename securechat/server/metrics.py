@@ -3,7 +3,9 @@
 Nothing is counted twice: the collector reads what the server keeps anyway, when it is asked.
 """
 
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 import h11
@@ -67,18 +69,26 @@ async def serve_metrics(listeners: list[trio.SocketListener], services: Services
     registry = CollectorRegistry()
     registry.register(ServerCollector(services, gate))
     ProcessCollector(registry=registry)
-    await trio.serve_listeners(partial(_answer, registry, trio.CapacityLimiter(limits.METRICS_READERS)), listeners)
+    await trio.serve_listeners(partial(_answer, registry, deque()), listeners)
 
 
-async def _answer(registry: CollectorRegistry, limiter: trio.CapacityLimiter, stream: trio.SocketStream) -> None:
-    """Answer one request; whatever goes wrong ends that connection alone."""
+async def _answer(registry: CollectorRegistry, readers: deque[trio.CancelScope], stream: trio.SocketStream) -> None:
+    """Answer one request; whatever goes wrong ends that connection alone.
+
+    A reader that stalls does not keep others out: the oldest of too many makes way.
+    """
+    if len(readers) >= limits.METRICS_READERS:
+        readers.popleft().cancel()
     async with stream:
-        with trio.move_on_after(limits.METRICS_TIMEOUT):
+        with trio.move_on_after(limits.METRICS_TIMEOUT) as scope:
+            readers.append(scope)
             try:
-                async with limiter:
-                    await _answer_one(registry, stream)
+                await _answer_one(registry, stream)
             except (h11.RemoteProtocolError, trio.BrokenResourceError):
                 return
+            finally:
+                with suppress(ValueError):  # it made way
+                    readers.remove(scope)
 
 
 async def _answer_one(registry: CollectorRegistry, stream: trio.SocketStream) -> None:

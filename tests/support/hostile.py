@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -132,3 +133,14 @@ HOSTILE: dict[str, Hostile] = {
     "guesses": partial(_repeat, partial(_join_at_random, is_proven=True, may_create=False)),
     "creations": partial(_repeat, partial(_join_at_random, is_proven=True, may_create=True)),
 }
+
+
+async def _main(what: str, port: int) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(HOSTILE[what], port)
+        sys.stdout.write("at work\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    trio.run(_main, sys.argv[1], int(sys.argv[2]))
