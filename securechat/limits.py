@@ -60,13 +60,24 @@ EXPIRY_INTERVAL: Final = 60.0
 CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; then nothing expires by age
 CLOCK_TRUST: Final = 3600.0  # for so long, as after a start
 DELETION_POLL: Final = 0.1
-METRICS_READERS: Final = 4  # at once
+METRICS_READERS: Final = 4  # at once; of more the oldest makes way
 METRICS_TIMEOUT: Final = 5.0
 STORAGE_RETRY: Final = 5  # announced when a message could not be stored
 MINIMUM_DESCRIPTORS: Final = 32  # with which a server starts
 RESERVED_DESCRIPTORS: Final = 32 + 100  # files, listeners, pipes, and those who are being refused
-REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; more are closed without a word
+REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; of more the oldest are closed
 REFUSED_RETRY: Final = 30  # announced to them
+DISPLACED_RETRY: Final = 1  # announced to a connection that joined nothing and makes way for a newcomer
+HELLO_BYTES: Final = 5 + 16 * KIB  # read of a connection before its handshake begins: one TLS record
+HANDSHAKE_SHARE: Final = 0.5  # of one core, for the handshakes of all
+HANDSHAKE_BURST: Final = 0.02  # seconds of it at once
+JOIN_PATIENCE: Final = 6.0  # how long a JOIN that lets nobody in waits for a token before it is refused
+JOIN_PAUSE: Final = 1.0  # announced to a refused JOIN if a token comes within that time
+JOIN_MARGIN: Final = 0.5  # before the deadline of a connection that has joined nothing
+FAILED_JOIN: Final = 24  # joins that one that lets nobody in costs its connection
+ROOMS_ASKED_FOR: Final = 20_000  # that let nobody in and are remembered, of all addresses
+HELD_BACK_INTERVAL: Final = 60.0
+HELD_BACK_ADDRESSES: Final = 1000  # counted one by one between two lines of the log
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
 
@@ -118,10 +129,13 @@ LEGACY_OUTBOX_BYTES: Final = MIB  # that wait for a member whose socket is full;
 LEGACY_ECHO_TIMEOUT: Final = 1.0  # then the next message goes out all the same
 LEGACY_MESSAGES_PER_CONNECTION: Final = (200, 20.0)  # each 4,096 characters of a longer one count as one
 LEGACY_MEMBERS: Final = 1000  # of all rooms together
+LEGACY_MEMBERS_PER_ADDRESS: Final = 500
 
 # The client.
 CONNECT_TIMEOUT: Final = 10.0
 REPLY_TIMEOUT: Final = 20.0  # JOINED, PAST, PONG
+BUSY_PATIENCE: Final = 25.0  # for the first join, if the server is busy
+BUSY_PAUSE: Final = 2.0  # between two attempts of it, or as long as the server says
 RECONNECT_FIRST: Final = 0.5  # doubled up to the most, with jitter
 RECONNECT_MOST: Final = 30.0
 SEND_TIMEOUT: Final = 30.0
@@ -184,8 +198,12 @@ class ServerLimits:
     """
 
     connections: int = _limit(10_000, "connections", "in all; fewer where the system gives fewer file descriptors")
-    connections_per_address: int = _limit(2_000, "connections", "from one address; an IPv6 /64 counts as one")
-    handshakes: Rate = _limit(Rate(500, 50), "connections", "begun by one address; more wait")
+    connections_per_address: int = _limit(
+        2_000, "connections", "from one address (an IPv6 /64); above, unfinished ones make way"
+    )
+    handshakes: Rate = _limit(
+        Rate(500, 50), "handshakes", "of one address that come to nothing; more come after those of other addresses"
+    )
     handshake_seconds: float = _limit(10.0, "s", "to finish TLS")
     join_seconds: float = _limit(10.0, "s", "from there to the first join")
     keepalive: int = _limit(
@@ -195,9 +213,9 @@ class ServerLimits:
     received: Rate = _limit(Rate(16 * MIB, 4 * MIB), "bytes", "of one connection")
     presence: Rate = _limit(Rate(30, 1), "changes", "of presence of one connection")
     history: Rate = _limit(Rate(64 * MIB, 8 * MIB), "bytes", "of older messages for one connection")
-    joins: Rate = _limit(Rate(32, 2), "joins", "of one connection")
-    refused_joins: Rate = _limit(Rate(30, 0.5), "joins", "that let nobody in, of one address")
-    creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address")
+    joins: Rate = _limit(Rate(32, 2), "joins", "of one connection; one that lets nobody in counts as 25")
+    refused_joins: Rate = _limit(Rate(30, 0.5), "rooms", "that do not exist, asked for by one address; more wait")
+    creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address; more wait")
     log_lines: Rate = _limit(Rate(2_000, 2), "lines", "logged about one address; of more, only their number")
     rooms: int = _limit(10_000, "rooms", "in all")
     rooms_per_connection: int = _limit(16, "rooms", "joined by one connection")
