@@ -95,6 +95,10 @@ class StorageFullError(StorageError):
     """The disk is full, or a quota is: nothing was written."""
 
 
+class CorruptError(StorageError):
+    """A database is damaged, or no database."""
+
+
 class ChannelClosedError(Exception):
     """The connection ended, in good order (close_notify) or because this side closed it."""
 

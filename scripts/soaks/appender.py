@@ -19,6 +19,7 @@ from securechat.history.sqlite import SqliteLog
 
 _ROOMS = 3
 _EXPIRE_EVERY = 15  # batches
+_OPEN_EVERY = 20
 _KEEP = Retention(seconds=1e9, messages=80)
 
 
@@ -53,6 +54,8 @@ async def _append(path: Path, batches: int) -> None:
         os.write(1, b"".join(b"%d %d\n" % item for item in newest.items()))
         if number % _EXPIRE_EVERY == _EXPIRE_EVERY - 1:
             await log.expire(_KEEP, 0)
+        if number % _OPEN_EVERY == _OPEN_EVERY - 1:
+            log = SqliteLog.open(path)  # as after a crash: what was committed last is still in the WAL
     # No end in good order: that would write the WAL back.
     os._exit(0)
 

@@ -13,7 +13,7 @@ from securechat.cli.gui import gui
 from securechat.cli.options import Origins
 from securechat.cli.server import server
 from securechat.cli.tools import cert, identity, known_hosts, passphrase
-from securechat.cli.upkeep import backup, rooms
+from securechat.cli.upkeep import backup, restore, rooms
 
 _ASK_FOR_PASSPHRASE: Final = frozenset({"chat", "send", "tail"})
 
@@ -38,5 +38,20 @@ def main(context: click.Context, *, debug: bool) -> None:
     context.default_map = origins.file.defaults if origins.file else None
 
 
-for command in (server, chat, gui, send, tail, cert, passphrase, doctor, known_hosts, identity, rooms, backup, demo):
+for command in (
+    server,
+    chat,
+    gui,
+    send,
+    tail,
+    cert,
+    passphrase,
+    doctor,
+    known_hosts,
+    identity,
+    rooms,
+    backup,
+    restore,
+    demo,
+):
     main.add_command(command)

@@ -10,6 +10,7 @@ when retention has removed what came before.
 import sqlite3
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -17,6 +18,7 @@ import trio
 
 from securechat import limits
 from securechat.database import open_database, reported, transaction
+from securechat.history.generation import prepare, renew
 from securechat.history.log import Append, Appended, Head, Page, Retention, fair_share
 from securechat.history.worker import Worker
 from securechat.protocol import chain
@@ -86,13 +88,17 @@ class SqliteLog:
                 far beyond in between refuses messages.
 
         Raises:
-            StorageError: It is corrupt, of another program, newer than this one, or unwritable.
+            StorageError: It is corrupt, of another program, newer than this one, or unwritable; or what a crash
+                left beside it belongs to another log.
         """
-        writer = open_database(path, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA)
+        connect = partial(open_database, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA)
+        prepare(path, connect)
+        writer = connect(path)
         try:
             with reported(path):
                 pages = most * _FILE_FACTOR // _PAGE_BYTES + _LEAST_PAGES
                 writer.execute(f"PRAGMA max_page_count = {pages}")
+                renew(writer, path)
                 reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
                 reader.execute("PRAGMA query_only = ON")
         except BaseException:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from securechat import limits
+from securechat.files import create_private
 
 _OPEN_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY
 _MODE: Final = 0o600  # there are network addresses in it
@@ -105,7 +106,7 @@ class LogFile:
             self.fault = None
             return False
         try:
-            number = os.open(self._path, _OPEN_FLAGS, _MODE)
+            number = _open(self._path)
         except OSError as error:
             if self._number is not None and os.fstat(self._number).st_nlink:
                 self.fault = error
@@ -136,6 +137,12 @@ class LogFile:
         if self._number is not None:
             number, self._number = self._number, None
             os.close(number)
+
+
+def _open(path: Path) -> int:
+    with suppress(FileExistsError):
+        return create_private(path, _MODE, _OPEN_FLAGS)
+    return os.open(path, _OPEN_FLAGS, _MODE)
 
 
 def _write(number: int, data: bytes) -> int:

@@ -27,6 +27,7 @@ from securechat.limits import ServerLimits
 from securechat.protocol.messages import Goodbye, Reason
 from securechat.server.access import AccessLog
 from securechat.server.commit import Committer
+from securechat.server.control import Control
 from securechat.server.gate import Gate, Guest, Stage
 from securechat.server.listeners import METRICS, SERVED, format_place, open_listeners
 from securechat.server.repeats import FaultLog
@@ -127,7 +128,7 @@ class Server:
             log = _open_log(self._configuration.data, allowed)
             stack.push_async_callback(log.aclose)
             rooms = Rooms(log)
-            upkeep = Upkeep(log, rooms, self._configuration.retention, self._configuration.data)
+            upkeep = Upkeep(log, rooms, self._configuration.retention)
             await upkeep.expire()
             listeners = await open_listeners(self._configuration.host, self._configuration.port, SERVED)
             faults = FaultLog()
@@ -140,6 +141,8 @@ class Server:
                 nursery.start_soon(rooms.tell_changes)
                 nursery.start_soon(services.laggards.watch)
                 nursery.start_soon(upkeep.run)
+                if self._configuration.data:
+                    nursery.start_soon(Control(rooms, self._configuration.data).serve)
                 nursery.start_soon(self._access.run)
                 if self._configuration.metrics:
                     await self._serve_metrics(nursery, services)

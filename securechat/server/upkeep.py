@@ -1,13 +1,8 @@
-"""What a server does besides: it removes what is kept no longer, and the rooms that its operator deletes.
-
-An operator asks for a deletion by a file in the data directory, named by the room's address: whoever may
-write there may ask, and the running server stays the only one that writes to the log.
-"""
+"""What a server does besides: it removes what is kept no longer."""
 
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -17,8 +12,6 @@ from securechat.errors import StorageError
 from securechat.history.log import Retention, RoomLog
 from securechat.server.rooms import Rooms
 
-DELETIONS: Final = "deletions"  # the directory of such files
-_TICK: Final = 1.0
 _FOR_EVER: Final = 1e9  # seconds
 _logger = logging.getLogger("securechat.server")
 
@@ -30,7 +23,6 @@ class Upkeep:
         log: The log.
         rooms: The rooms in use.
         retention: What is kept.
-        data: The data directory; None for a log in memory.
         wall: Returns seconds since 1970 UTC.
     """
 
@@ -39,13 +31,11 @@ class Upkeep:
         log: RoomLog,
         rooms: Rooms,
         retention: Retention,
-        data: Path | None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
         self._rooms = rooms
         self._retention = retention
-        self._deletions = data / DELETIONS if data else None
         self._wall = wall
         self._offset = wall() - trio.current_time()
         # A box may start with a wrong clock and be told the time later.
@@ -53,13 +43,9 @@ class Upkeep:
 
     async def run(self) -> None:
         """Run for ever."""
-        due = trio.current_time() + limits.EXPIRY_INTERVAL
         while True:
-            await trio.sleep(min(_TICK, limits.EXPIRY_INTERVAL))
-            await self._delete()
-            if trio.current_time() >= due:
-                due = trio.current_time() + limits.EXPIRY_INTERVAL
-                await self.expire()
+            await trio.sleep(limits.EXPIRY_INTERVAL)
+            await self.expire()
 
     async def expire(self) -> None:
         """Remove what is kept no longer."""
@@ -83,20 +69,3 @@ class Upkeep:
                 jump,
                 limits.CLOCK_TRUST,
             )
-
-    async def _delete(self) -> None:
-        """Delete the rooms that the operator asks to be deleted."""
-        for path in _listed(self._deletions):
-            try:
-                if await self._rooms.delete(bytes.fromhex(path.name)):
-                    _logger.info("the room %s was deleted", path.name[:8])
-            except (ValueError, StorageError) as error:
-                _logger.error("a room could not be deleted: %s", error)
-            path.unlink(missing_ok=True)  # also where that failed: who asked looks, and may ask again
-
-
-def _listed(directory: Path | None) -> list[Path]:
-    try:
-        return sorted(directory.iterdir()) if directory else []
-    except OSError:
-        return []

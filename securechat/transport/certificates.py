@@ -23,11 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from securechat import limits
 from securechat.errors import CertificateError, InputError
-from securechat.files import write_private
+from securechat.files import make_private_directory, write_private
 from securechat.transport.signing import PrivateKey, clamp_instant, general_names, is_signed_here, sign
 from securechat.transport.spki import find_public_key
 
 DEFAULT_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+_PUBLIC: Final = 0o644  # the rights of a certificate
 _CHECK_FILE: Final = "Check the file and its rights."
 _ENCRYPTED: Final = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
 USABLE_KEYS: Final = "Use a key of P-256, Ed25519, or RSA with 2048 bits or more: 'securechat cert' makes a pair."
@@ -284,8 +285,8 @@ def make_pair(directory: Path, names: Sequence[str], *, overwrite: bool = False)
     pair = Pair(directory / "cert.pem", directory / "key.pem")
     names = names or DEFAULT_NAMES
     general_names(names)
+    make_private_directory(directory)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if overwrite:
             pair.certificate.unlink(missing_ok=True)  # first: no certificate is ever beside a key of another pair
         elif is_there(pair.certificate):
@@ -328,8 +329,7 @@ def sign_key(key: PrivateKey, names: Sequence[str], path: Path) -> None:
     """
     content = sign(names, key, clamp_instant(time.time()))
     try:
-        write_private(path, content)
-        os.chmod(path, 0o644)  # noqa: PTH101 - a certificate is public
+        write_private(path, content, _PUBLIC)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
 

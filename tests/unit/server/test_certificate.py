@@ -284,7 +284,7 @@ async def test_a_renewal_that_fails_is_said_daily_and_tried_hourly(
     with_days_left(tmp_path, 30)
     tries = 0
 
-    def fail(path: Path, content: bytes) -> None:
+    def fail(*_: object) -> None:
         nonlocal tries
         tries += 1
         raise OSError(28, "No space left on device")

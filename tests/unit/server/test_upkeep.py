@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import trio
@@ -12,9 +11,9 @@ from securechat import limits
 from securechat.errors import StorageError
 from securechat.history.log import Append, Retention
 from securechat.history.memory import MemoryLog
-from securechat.protocol.messages import Direction, Reason
+from securechat.protocol.messages import Direction
 from securechat.server.rooms import Rooms
-from securechat.server.upkeep import DELETIONS, Upkeep
+from securechat.server.upkeep import Upkeep
 
 ADDRESS = bytes(range(32))
 HOUR = 3600.0
@@ -33,12 +32,11 @@ class Wall:
 class Office:
     """An upkeep with all that it keeps."""
 
-    def __init__(self, directory: Path, **retention: float) -> None:
+    def __init__(self, **retention: float) -> None:
         self.log = MemoryLog()
         self.rooms = Rooms(self.log)
         self.wall = Wall()
-        self.deletions = directory / DELETIONS
-        self.upkeep = Upkeep(self.log, self.rooms, Retention(**retention), directory, self.wall)  # type: ignore[arg-type]
+        self.upkeep = Upkeep(self.log, self.rooms, Retention(**retention), self.wall)  # type: ignore[arg-type]
 
     async def say(self) -> int:
         """Put a message into a room, and return the number of the room."""
@@ -54,9 +52,9 @@ class Office:
 
 
 @pytest.fixture
-async def office(tmp_path: Path, autojump_clock: MockClock) -> AsyncIterator[Office]:
+async def office(autojump_clock: MockClock) -> AsyncIterator[Office]:
     async with trio.open_nursery() as nursery:
-        made = Office(tmp_path, seconds=HOUR)
+        made = Office(seconds=HOUR)
         nursery.start_soon(made.upkeep.run)
         yield made
         nursery.cancel_scope.cancel()
@@ -96,12 +94,12 @@ async def test_a_clock_that_stays_where_it_jumped_to_is_believed_in_the_end(
 
 
 async def test_a_server_that_starts_with_a_wrong_clock_removes_nothing_for_its_age(
-    tmp_path: Path, autojump_clock: MockClock
+    autojump_clock: MockClock,
 ) -> None:
-    office = Office(tmp_path, seconds=HOUR)
+    office = Office(seconds=HOUR)
     await office.say()
     office.wall.set_by += 365 * 24 * HOUR
-    upkeep = Upkeep(office.log, office.rooms, Retention(seconds=HOUR), tmp_path, office.wall)
+    upkeep = Upkeep(office.log, office.rooms, Retention(seconds=HOUR), office.wall)
     await upkeep.expire()
     assert await office.kept() == 1
     await trio.sleep(limits.CLOCK_TRUST)
@@ -131,58 +129,3 @@ async def test_a_log_that_cannot_be_written_stops_nothing(
     assert "old messages could not be removed: The disk is gone." in caplog.messages
     await trio.sleep(2 * limits.EXPIRY_INTERVAL)
     assert await office.kept() == 0
-
-
-class Guest:
-    """A session in the room; it leaves when it is ended."""
-
-    def __init__(self) -> None:
-        self.member: object = None
-        self.leave = trio.Event()
-
-    def send(self, data: bytes) -> None:
-        """Ignore."""
-
-    prepare = send
-
-    def flush(self) -> None:
-        """Ignore."""
-
-    def settle(self, size: int) -> None:
-        """Ignore."""
-
-    def end(self, reason: Reason, retry_after: int) -> None:
-        """Leave soon."""
-        self.leave.set()
-
-
-async def test_a_room_is_deleted_when_its_members_are_gone_and_can_be_made_anew(
-    office: Office, autojump_clock: MockClock
-) -> None:
-    await office.say()
-    found = await office.rooms.find(ADDRESS, may_create=False)
-    assert found is not None
-    room, guest = found[0], Guest()
-    member, _ = room.join(guest, 1, b"", created=False)
-    office.deletions.mkdir()
-    (office.deletions / ADDRESS.hex()).touch()
-    with trio.fail_after(10):
-        await guest.leave.wait()
-    assert (office.deletions / ADDRESS.hex()).exists()
-    room.leave(member)
-    office.rooms.release(room)
-    again = await office.rooms.find(ADDRESS, may_create=True)  # waits for the end of the old one
-    assert again is not None
-    assert again[1], "it was created"
-    await trio.sleep(0.1)
-    assert not list(office.deletions.iterdir())
-
-
-@pytest.mark.parametrize("name", ["nonsense", "00" * 32, "ab" * 31])
-async def test_a_request_for_no_room_is_taken_away(office: Office, autojump_clock: MockClock, name: str) -> None:
-    await office.say()
-    office.deletions.mkdir()
-    (office.deletions / name).touch()
-    await trio.sleep(3)
-    assert not list(office.deletions.iterdir())
-    assert await office.log.count_rooms() == 1

@@ -152,7 +152,7 @@ def test_what_exists_is_overwritten_on_request(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SecurechatError, match=r"cannot be written to .*: Not a directory\. Name another directory"):
+    with pytest.raises(SecurechatError, match=r"cannot be made: Not a directory\. Name another one"):
         make_pair(tmp_path / "file" / "below", DEFAULT_NAMES)
 
 
@@ -362,7 +362,7 @@ def test_what_an_authority_issued_is_renewed_by_the_authority(tmp_path: Path) ->
 def test_a_renewal_that_cannot_be_written_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str
 ) -> None:
-    def fail(path: Path, content: bytes) -> None:
+    def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     pair = make_pair(tmp_path, DEFAULT_NAMES)

@@ -194,7 +194,7 @@ def test_a_certificate_of_ours_is_renewed_in_time(tmp_path: Path, start: int, en
 def test_a_renewal_that_fails_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, days: int
 ) -> None:
-    def fail(path: Path, content: bytes) -> None:
+    def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     pin, _ = started(tmp_path)
