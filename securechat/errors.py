@@ -75,6 +75,10 @@ class StorageFullError(StorageError):
     """The disk is full, or a quota is: nothing was written."""
 
 
+class LogFullError(StorageFullError):
+    """A room log has reached the size that its operator allows: nothing was written."""
+
+
 class ChannelClosedError(Exception):
     """The connection ended, in good order (close_notify) or because this side closed it."""
 

@@ -19,7 +19,7 @@ from securechat.history.sqlite import SqliteLog
 
 _ROOMS = 3
 _EXPIRE_EVERY = 15  # batches
-_KEEP = Retention(seconds=1e9, messages=80)
+_KEEP = Retention(seconds=None, messages=80)
 
 
 def address_of(room: int) -> bytes:
@@ -52,7 +52,9 @@ async def _append(path: Path, batches: int) -> None:
         await log.append(batch)
         os.write(1, b"".join(b"%d %d\n" % item for item in newest.items()))
         if number % _EXPIRE_EVERY == _EXPIRE_EVERY - 1:
-            await log.expire(_KEEP, 0)
+            await log.expire(_KEEP)
+            await log.record(list(numbers.values()))
+            await log.shrink()
     # No end in good order: that would write the WAL back.
     os._exit(0)
 

@@ -12,7 +12,7 @@ from securechat.errors import InputError
 FILE: Final = click.Path(path_type=Path, readable=False)  # whoever opens it says what is wrong, in our words
 _DAY: Final = 86400
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION: Final = re.compile(r"(\d{1,9})([smhdw]?)")
+_DURATION: Final = re.compile(r"(\d{1,30})([smhdw]?)")
 
 
 def duration(value: str | int) -> int:

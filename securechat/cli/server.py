@@ -6,7 +6,8 @@ import click
 
 from securechat import limits
 from securechat.cli.limiting import print_limits
-from securechat.cli.options import FILE, duration, option
+from securechat.cli.options import FILE, option
+from securechat.cli.retaining import read_count, read_time
 
 
 @click.command()
@@ -26,13 +27,21 @@ from securechat.cli.options import FILE, duration, option
 @option("--key", type=FILE, help="Its key (PEM); by default in the same file.")
 @option("--data", type=FILE, help="Directory of history and own certificate.")
 @option("--memory", is_flag=True, help="Keep messages in memory only.")
-@option("--retain", type=duration, default="7d", show_default=True, help="Keep messages so long.")
+@option(
+    "--retain",
+    type=read_time,
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="How long to keep messages, as in 7d, or 'forever'.",
+)
 @option(
     "--retain-messages",
-    type=click.IntRange(min=0),
+    type=read_count,
     default=limits.RETAIN_MESSAGES,
     show_default=True,
-    help="Keep so many messages of each room.",
+    metavar="COUNT",
+    help="How many messages of each room to keep, or 'all'.",
 )
 @option(
     "--rooms",

@@ -116,6 +116,7 @@ def _delete_by_hand(directory: Path, addresses: "list[bytes]") -> None:
         try:
             for address in addresses:
                 await log.delete_room(address)
+            await log.compact()
         finally:
             await log.aclose()
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from securechat.database import reported
 from securechat.errors import StorageError
 from securechat.files import make_private_directory
+from securechat.history.schema import load_reckoning
 
 
 class Summary(NamedTuple):
@@ -18,7 +19,7 @@ class Summary(NamedTuple):
         address: Its address, 32 bytes.
         messages: How many messages are kept.
         size: Bytes of their envelopes.
-        used: When the last message came, or the room was created, in ms since 1970 UTC.
+        used: When the last message came, somebody was in the room, or it was created, in ms since 1970 UTC.
     """
 
     address: bytes
@@ -30,13 +31,17 @@ class Summary(NamedTuple):
 def summarise(path: Path) -> list[Summary]:
     """Return the rooms of the log at ``path``, the last used first.
 
+    The log has stamps of its age clock (``securechat.history.age``); they are told by today's wall clock.
+
     Raises:
         StorageError: There is none, or it cannot be read.
     """
     query = """SELECT address, (SELECT count(*) FROM messages WHERE room = rooms.room), bytes, used
                FROM rooms ORDER BY used DESC, room"""
     with _reading(path) as connection:
-        return [Summary(*row) for row in connection.execute(query)]
+        reckoning = load_reckoning(connection)
+        rows = connection.execute(query).fetchall()
+        return [Summary(address, count, size, reckoning.wall_of(used)) for address, count, size, used in rows]
 
 
 def copy(path: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import trio
 
 from securechat import labels, limits
-from securechat.errors import ChannelClosedError, SecurechatError, StorageError
+from securechat.errors import ChannelClosedError, LogFullError, SecurechatError, StorageError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention, RoomLog
 from securechat.history.memory import MemoryLog
@@ -122,7 +122,7 @@ class Server:
             upkeep = Upkeep(log, rooms, self._configuration.retention, self._configuration.data)
             await upkeep.expire()
             listeners = await open_listeners(self._configuration.host, self._configuration.port)
-            committer = Committer(log, rooms, clock_ms, _report_failure(), allowed.in_flight_bytes)
+            committer = Committer(log, rooms, clock_ms, _report_failure(upkeep), allowed.in_flight_bytes)
             access = AccessLog(self._gate)
             services = Services(log, rooms, committer, access, self._configuration.may_create, allowed)
             async with trio.open_nursery() as nursery:
@@ -223,11 +223,13 @@ def _open_log(data: Path | None, allowed: ServerLimits) -> RoomLog:
     return SqliteLog.open(make_private_directory(data) / HISTORY_FILE, allowed.kept_bytes)
 
 
-def _report_failure() -> Callable[[StorageError], None]:
-    """Return a reporter that says the same failure once a minute at the most."""
+def _report_failure(upkeep: Upkeep) -> Callable[[StorageError], None]:
+    """Return a reporter that says the same failure once a minute, and lets what is old make room in a full log."""
     said: dict[str, float] = {}
 
     def report(error: StorageError) -> None:
+        if isinstance(error, LogFullError):
+            upkeep.hasten()
         now = trio.current_time()
         if now - said.get(error.message, -limits.EXPIRY_INTERVAL) >= limits.EXPIRY_INTERVAL:
             said[error.message] = now

@@ -13,6 +13,7 @@ import trio
 
 from securechat import limits
 from securechat.errors import ChannelClosedError, ProtocolError, StorageError
+from securechat.history.age import to_clock
 from securechat.history.log import RoomLog
 from securechat.limits import ServerLimits
 from securechat.protocol import chain, proof
@@ -48,8 +49,8 @@ _NO_SUBJECT = bytes(chain.ENVELOPE_ID_BYTES)
 
 
 def clock_ms() -> int:
-    """Return the server's clock in ms since 1970 UTC."""
-    return time.time_ns() // 1_000_000
+    """Return the server's clock in ms since 1970 UTC, within what calendars can show."""
+    return to_clock(time.time())
 
 
 @dataclass
@@ -310,11 +311,11 @@ class Session:
         if not self._services.may_create:
             self._refuse(ref, Code.ROOMS_CLOSED, "this server takes no new rooms")
             return False
-        if await self._services.log.count_rooms() >= (most := self._allowed.rooms):
-            self._refuse(ref, Code.ROOMS_CLOSED, f"this server has its {most} rooms")
-            return False
         if wait := self._services.creations.of(self._channel.peer).take():
             self._refuse(ref, Code.RATE, "too many new rooms from your address", wait)
+            return False
+        if not await self._services.rooms.make_way(most := self._allowed.rooms):
+            self._refuse(ref, Code.ROOMS_CLOSED, f"this server has its {most} rooms")
             return False
         return True
 
