@@ -13,11 +13,10 @@ Each row has the H *before* its message, so that a page can say from where its c
 when retention has removed what came before.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
@@ -28,32 +27,30 @@ from securechat.database import disk_full, open_database, reported, transaction
 from securechat.errors import LogFullError, StorageError, StorageFullError
 from securechat.history.age import AgeClock, Clocks, Reckoning
 from securechat.history.log import Append, Appended, Head, Page, Retention
+from securechat.history.pages import find_head, read_page
 from securechat.history.schema import APPLICATION_ID, load_reckoning, migrations, save_reckoning
 from securechat.history.trimming import (
     checkpoint,
     delete_some,
     find_expired,
+    fit_wal,
     forget_empty,
     give_back,
     is_at_limit,
+    is_short,
     rewrite,
 )
 from securechat.history.worker import Worker
 from securechat.protocol import chain
-from securechat.protocol.messages import Direction, Record
+from securechat.protocol.messages import Direction
 
 HISTORY_FILE: Final = "history.sqlite"  # in a server's data directory
 _PAGE_BYTES: Final = 4096
 _MAX_PAGES: Final = 2**32 - 2  # https://sqlite.org/limits.html
 _FILE_FACTOR: Final = 2  # a file is so much larger than its envelopes, with small ones
 _LEAST_PAGES: Final = 16_384
-_RESERVED_PART: Final = 16  # of a small disk is as much as is reserved
 _SHORTER: Final = 16  # times, the commits of a deletion after one for which the disk had no space
 _SYSTEM: Final = Clocks()
-_HEAD: Final = """
-SELECT room, log_id, coalesce((SELECT min(sequence) FROM messages WHERE room = rooms.room), newest + 1),
-       newest, hash
-FROM rooms WHERE """
 _INSERT: Final = (
     "INSERT INTO messages (room, sequence, clock, id, before, envelope, stored) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -111,6 +108,7 @@ class SqliteLog:
             with suppress(StorageError), reported(path):
                 rewrite(writer, limits.COMPACT_BYTES)
             with reported(path):
+                fit_wal(writer, str(path.parent))
                 pages = min(most * _FILE_FACTOR // _PAGE_BYTES + _LEAST_PAGES, _MAX_PAGES)
                 writer.execute(f"PRAGMA max_page_count = {pages}")
                 age = AgeClock(clocks, load_reckoning(writer))
@@ -148,22 +146,18 @@ class SqliteLog:
 
     def _check_reserve(self) -> None:
         with suppress(OSError):  # an append that cannot be done says so itself
-            disk = os.statvfs(self._directory)
-            reserve = min(limits.DISK_RESERVE, disk.f_blocks * disk.f_frsize // _RESERVED_PART)
-            if disk.f_bavail * disk.f_frsize < reserve:
+            if is_short(self._directory):
                 raise disk_full(self._path)
 
     async def open_room(self, address: bytes, new_log_id: bytes | None) -> tuple[Head, bool] | None:
         """See ``RoomLog.open_room``."""
         if new_log_id is None:
-            head = await self._find_worker.run(self._find, self._finder, address)
+            head = await self._find(address)
             return (head, False) if head else None
         return await self._store(self._create, address, new_log_id, self.age.now())
 
-    def _find(self, connection: sqlite3.Connection, address: bytes) -> Head | None:
-        with reported(self._path):
-            row = connection.execute(_HEAD + "address = ?", (address,)).fetchone()
-        return Head(*row) if row else None
+    async def _find(self, address: bytes) -> Head | None:
+        return await self._find_worker.run(self._reported, find_head, self._finder, address)
 
     def _create(self, address: bytes, log_id: bytes, used: int) -> tuple[Head, bool]:
         with transaction(self._writer):
@@ -173,7 +167,7 @@ class SqliteLog:
                 (address, log_id, chain.root(address, log_id), used),
             )
             created = cursor.rowcount == 1
-            head = self._find(self._writer, address)
+            head = find_head(self._writer, address)
         assert head is not None
         return head, created
 
@@ -220,51 +214,13 @@ class SqliteLog:
 
     async def read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
         """See ``RoomLog.read``."""
-        return await self._read_worker.run(self._read, room, direction, sequence, min(most, limits.PAGE_ENTRIES))
-
-    def _read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
-        with reported(self._path):
-            self._reader.execute("BEGIN")  # one snapshot for all that follows
-            try:
-                head = Head(*self._reader.execute(_HEAD + "room = ?", (room,)).fetchone())
-                rows = self._rows(room, direction, sequence, most)
-                first = rows[0][0] if rows else head.newest + 1
-                if not rows and direction is Direction.BACKWARD:
-                    first = head.oldest
-                before = self._before(head, first)
-            finally:
-                self._reader.execute("ROLLBACK")
-        records = tuple(Record(clock, envelope) for _, clock, envelope in rows)
-        return Page(head.oldest, head.newest, first, before, records)
-
-    def _before(self, head: Head, sequence: int) -> bytes:
-        if sequence > head.newest:
-            return head.hash
-        query = "SELECT before FROM messages WHERE room = ? AND sequence = ?"
-        before: bytes = self._reader.execute(query, (head.room, sequence)).fetchone()[0]
-        return before
-
-    def _rows(self, room: int, direction: Direction, sequence: int, most: int) -> list[tuple[int, int, bytes]]:
-        """Return sequence, clock and envelope of a page's messages, in log order."""
-        forward = direction is Direction.FORWARD
-        where, order = ("sequence >= ?", "ASC") if forward else ("sequence < ?", "DESC")
-        cursor = self._reader.execute(
-            f"SELECT sequence, clock, envelope FROM messages WHERE room = ? AND {where} "  # noqa: S608
-            f"ORDER BY sequence {order} LIMIT ?",
-            (room, sequence, most),
+        return await self._read_worker.run(
+            self._reported, read_page, self._reader, room, direction, sequence, min(most, limits.PAGE_ENTRIES)
         )
-        rows: list[tuple[int, int, bytes]] = []
-        size = 0
-        for row in cursor:
-            size += len(row[2]) + limits.RECORD_BYTES
-            if size > limits.PAGE_BYTES:
-                break
-            rows.append(row)
-        return rows if forward else rows[::-1]
 
     async def delete_room(self, address: bytes) -> bool:
         """See ``RoomLog.delete_room``."""
-        found = await self._find_worker.run(self._find, self._finder, address)
+        found = await self._find(address)
         if found is None:
             return False
         await self._delete_before(found.room, found.newest + 1)
@@ -310,23 +266,34 @@ class SqliteLog:
         return due
 
     async def _delete_before(self, room: int, oldest: int) -> None:
-        """Delete the messages of a room before ``oldest``, on a full disk in ever smaller pieces."""
-        size = limits.EXPIRE_BYTES
-        is_done = False
-        while not is_done:
-            try:
-                is_done = await self._write(delete_some, room, oldest, size)
-            except StorageFullError:
-                if not size:
-                    raise
-                size //= _SHORTER
-                await self._make_way()
+        """Delete the messages of a room before ``oldest``."""
+        await self._in_pieces(limits.EXPIRE_BYTES, delete_some, room, oldest)
 
-    async def _make_way(self) -> None:
-        """Make the most of a full disk: what was deleted shortens the file, and what waits for it goes into it."""
-        for step in (give_back, checkpoint):
-            with suppress(StorageError):
-                await self._write(step)
+    async def _in_pieces(self, size: int, function: Callable[..., bool], *arguments: Any, steps: float = inf) -> None:
+        """Call ``function(writer, *arguments, size)`` until it says that nothing is left, on a full disk with less.
+
+        Args:
+            size: Bytes for one call to begin with.
+            function: Does one commit, and returns whether more is left.
+            arguments: What it needs.
+            steps: How often to call it at most.
+        """
+        has_failed = False
+        while steps > 0:
+            steps -= 1
+            try:
+                if not await self._write(function, *arguments, size):
+                    return
+                has_failed = False
+            except StorageFullError:
+                if has_failed and not size:
+                    raise
+                has_failed = True
+                size //= _SHORTER
+                with suppress(StorageError):  # what was deleted shortens the file, what waits for it goes into it
+                    await self._write(give_back, False, size)
+                with suppress(StorageError):
+                    await self._write(checkpoint)
 
     async def record(self, used: Collection[int]) -> None:
         """See ``RoomLog.record``."""
@@ -355,11 +322,8 @@ class SqliteLog:
 
     async def shrink(self) -> None:
         """See ``RoomLog.shrink``."""
-        steps = limits.VACUUM_STEPS
-        while await self._write(give_back) and steps:
-            steps -= 1
-        if steps < limits.VACUUM_STEPS:
-            await self._write(checkpoint)
+        await self._in_pieces(limits.SHRINK_BYTES, give_back, False, steps=limits.SHRINK_STEPS)
+        await self._write(checkpoint)  # only now the file is shorter
 
     async def compact(self) -> None:
         """Make the file as small as it can be; what the disk has no space for is left as it is.
@@ -368,8 +332,9 @@ class SqliteLog:
         """
         with suppress(StorageError):
             await self._write(rewrite, _MAX_PAGES * _PAGE_BYTES)
-            while await self._write(partial(give_back, is_all=True)):
-                pass
+        with suppress(StorageError):
+            await self._in_pieces(limits.SHRINK_BYTES, give_back, True)
+            await self._write(checkpoint)
 
     async def aclose(self) -> None:
         """See ``RoomLog.aclose``."""

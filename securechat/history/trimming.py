@@ -1,5 +1,6 @@
 """What makes a durable room log smaller: functions of an open connection, each one short commit at most."""
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from typing import Final
@@ -10,6 +11,9 @@ from securechat.history.log import Retention, fair_share
 from securechat.history.schema import STAMP
 
 _FREE_PART: Final = 8  # of a file may be free: what comes next needs it again
+_RESERVED_PART: Final = 16  # of a small disk is as much as is reserved
+_WAL_PART: Final = 32  # of the disk
+_PAGE_BYTES: Final = 4096
 _CROWDED_PART: Final = 8  # of what is kept goes when the file itself is at its limit
 _HEADS: Final = """
 SELECT room, coalesce((SELECT min(sequence) FROM messages WHERE room = rooms.room), newest + 1), newest, bytes
@@ -53,7 +57,7 @@ def _fitting(connection: sqlite3.Connection, room: int, newest: int, excess: int
 
 
 def delete_some(connection: sqlite3.Connection, room: int, oldest: int, size: int) -> bool:
-    """Delete some messages of a room before ``oldest``, at least one; return whether those were all.
+    """Delete some messages of a room before ``oldest``, at least one; return whether there are more.
 
     Args:
         connection: The one that writes.
@@ -69,7 +73,7 @@ def delete_some(connection: sqlite3.Connection, room: int, oldest: int, size: in
             condition = "WHERE room = ? AND sequence <= ?"
             connection.execute(f"DELETE FROM messages {condition}", (room, rows[count - 1][0]))  # noqa: S608
             connection.execute("UPDATE rooms SET bytes = bytes - ? WHERE room = ?", (freed, room))
-    return count == len(rows)
+    return count < len(rows)
 
 
 def _first_of(sizes: list[int], most: int) -> tuple[int, int]:
@@ -89,18 +93,25 @@ def forget_empty(connection: sqlite3.Connection, addresses: Iterable[bytes]) -> 
         return connection.executemany("DELETE FROM rooms WHERE address = ? AND newest = 0", rows).rowcount
 
 
-def give_back(connection: sqlite3.Connection, *, is_all: bool = False) -> bool:
-    """Give a few of the free pages back to the disk, in one commit; return whether there may be more to give.
+def give_back(connection: sqlite3.Connection, is_all: bool, size: int) -> bool:
+    """Give some of the free pages back to the disk, in one commit; return whether there are more to give.
 
-    The pages at the end of the file move to where free ones are. A file of which no more than an eighth is free stays
-    as it is, because the next messages need that space again; ``is_all`` gives that back too.
+    The pages at the end of the file move to where free ones are.
+
+    Args:
+        connection: The one that writes.
+        is_all: Whether the file is to have no free page in the end; if not, an eighth of it may be free, because the
+            next messages need that space again.
+        size: How many bytes to give at most, but for the first page.
     """
     free, pages = _pragma(connection, "freelist_count"), _pragma(connection, "page_count")
     excess = free if is_all else free - pages // _FREE_PART - limits.FREE_PAGES
     if excess <= 0 or not is_shrinkable(connection):
         return False
-    connection.execute(f"PRAGMA incremental_vacuum({min(excess, limits.VACUUM_PAGES)})").fetchall()
-    return excess > limits.VACUUM_PAGES
+    given = min(excess, max(1, size // _pragma(connection, "page_size")))
+    # As a script: ``execute`` does only the first step of a statement without columns, here one page.
+    connection.executescript(f"PRAGMA incremental_vacuum({given})")
+    return excess > given
 
 
 def is_shrinkable(connection: sqlite3.Connection) -> bool:
@@ -115,6 +126,32 @@ def checkpoint(connection: sqlite3.Connection) -> None:
     space that there is.
     """
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+def fit_wal(connection: sqlite3.Connection, directory: str) -> None:
+    """Let the write-ahead log grow to a part of its disk before it is brought into the file.
+
+    With less than that left, a checkpoint can always make the file as long as it has to be.
+    """
+    size, _ = _disk_of(directory)
+    usual = _pragma(connection, "wal_autocheckpoint")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {max(1, min(usual, size // _WAL_PART // _PAGE_BYTES))}")
+
+
+def is_short(directory: str) -> bool:
+    """Tell whether so little is left of a disk that deletions need it.
+
+    Raises:
+        OSError: That cannot be told.
+    """
+    size, free = _disk_of(directory)
+    return free < min(limits.DISK_RESERVE, size // _RESERVED_PART)
+
+
+def _disk_of(directory: str) -> tuple[int, int]:
+    """Return the size of a disk and what is free of it, in bytes."""
+    disk = os.statvfs(directory)
+    return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
 
 
 def is_at_limit(connection: sqlite3.Connection) -> bool:
