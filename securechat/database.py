@@ -133,11 +133,6 @@ def reported(path: Path) -> Iterator[None]:
         ) from error
 
 
-def disk_full(path: Path) -> StorageFullError:
-    """Return the error for a file whose disk is full."""
-    return StorageFullError(f"The disk that holds {path} is full.", "Make room on it; nothing was lost.")
-
-
 def _is_full(path: Path) -> bool:
     try:
         return shutil.disk_usage(path.parent).free < _LEAST_FREE
@@ -148,7 +143,7 @@ def _is_full(path: Path) -> bool:
 def _explain(path: Path, error: sqlite3.Error) -> StorageError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
-        return disk_full(path)
+        return StorageFullError(f"The disk that holds {path} is full.", "Make room on it; nothing was lost.")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StorageError(f"{path} is corrupt or no database.", "Move it away, or restore it from a backup.")
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:

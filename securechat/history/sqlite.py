@@ -23,13 +23,14 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 import trio
 
 from securechat import limits
-from securechat.database import disk_full, open_database, reported, transaction
+from securechat.database import open_database, reported, transaction
 from securechat.errors import LogFullError, StorageError, StorageFullError
 from securechat.history.age import AgeClock, Clocks, Reckoning
 from securechat.history.log import Append, Appended, Head, Page, Retention
 from securechat.history.pages import find_head, read_page
 from securechat.history.schema import APPLICATION_ID, load_reckoning, migrations, save_reckoning
 from securechat.history.trimming import (
+    check_reserve,
     checkpoint,
     delete_some,
     find_expired,
@@ -37,7 +38,6 @@ from securechat.history.trimming import (
     forget_empty,
     give_back,
     is_at_limit,
-    is_short,
     rewrite,
 )
 from securechat.history.worker import Worker
@@ -133,7 +133,7 @@ class SqliteLog:
         return await self._write_worker.run(self._store_within, function, *arguments)
 
     def _store_within(self, function: Callable[..., Returned], *arguments: Any) -> Returned:
-        self._check_reserve()
+        check_reserve(self._path, self._directory)
         try:
             return self._reported(function, *arguments)
         except StorageFullError as error:
@@ -143,11 +143,6 @@ class SqliteLog:
                     f"{self._path} has reached its limit.", "Expired messages make room; or raise --limit kept-bytes."
                 ) from error
             raise
-
-    def _check_reserve(self) -> None:
-        with suppress(OSError):  # an append that cannot be done says so itself
-            if is_short(self._directory):
-                raise disk_full(self._path)
 
     async def open_room(self, address: bytes, new_log_id: bytes | None) -> tuple[Head, bool] | None:
         """See ``RoomLog.open_room``."""
@@ -278,13 +273,13 @@ class SqliteLog:
             arguments: What it needs.
             steps: How often to call it at most.
         """
-        has_failed = False
+        has_failed, most = False, size
         while steps > 0:
             steps -= 1
             try:
                 if not await self._write(function, *arguments, size):
                     return
-                has_failed = False
+                has_failed, size = False, min(most, 2 * size + 1)
             except StorageFullError:
                 if has_failed and not size:
                     raise

@@ -3,10 +3,12 @@
 import os
 import sqlite3
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from securechat import limits
 from securechat.database import transaction
+from securechat.errors import StorageFullError
 from securechat.history.log import Retention, fair_share
 from securechat.history.schema import STAMP
 
@@ -138,14 +140,26 @@ def fit_wal(connection: sqlite3.Connection, directory: str) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {max(1, min(usual, size // _WAL_PART // _PAGE_BYTES))}")
 
 
-def is_short(directory: str) -> bool:
-    """Tell whether so little is left of a disk that deletions need it.
+def check_reserve(path: Path, directory: str) -> None:
+    """Refuse to make a file larger while so little is left of its disk that deletions need it.
+
+    Args:
+        path: The file.
+        directory: Where it is; as text, because this is done for each commit.
 
     Raises:
-        OSError: That cannot be told.
+        StorageFullError: That is so.
     """
-    size, free = _disk_of(directory)
-    return free < min(limits.DISK_RESERVE, size // _RESERVED_PART)
+    try:
+        size, free = _disk_of(directory)
+    except OSError:  # the write itself will say what is wrong
+        return
+    reserve = min(limits.DISK_RESERVE, size // _RESERVED_PART)
+    if free < reserve:
+        raise StorageFullError(
+            f"The disk that holds {path} has less than {reserve / limits.MIB:.3g} MiB left.",
+            "Make room on it; nothing was lost.",
+        )
 
 
 def _disk_of(directory: str) -> tuple[int, int]:
