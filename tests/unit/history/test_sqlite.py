@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import trio
 from securechat import database
 from securechat.errors import LogFullError, StorageError, StorageFullError
 from securechat.history import schema
+from securechat.history.age import Clocks
 from securechat.history.log import Append, Retention
 from securechat.history.sqlite import SqliteLog
 from securechat.protocol import chain
@@ -323,6 +326,65 @@ async def test_a_page_is_read_while_a_batch_is_being_written(log: SqliteLog) -> 
     log._writer.execute("DELETE FROM messages")
     assert (await log.read(room, Direction.FORWARD, 1, 10)).records == ((1, b"committed"),)
     log._writer.execute("ROLLBACK")
+
+
+async def test_who_joins_does_not_wait_for_pages(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = await make_room(log)
+    go_on = threading.Event()
+    monkeypatch.setattr("securechat.history.sqlite.read_page", lambda *_: go_on.wait(30))
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(log.read, room, Direction.FORWARD, 1, 1000)
+            with trio.fail_after(20):
+                assert await log.open_room(ADDRESS, None) is not None
+                assert await log.count_rooms() == 1
+                assert await log.list_empty(None, 9, ()) == [ADDRESS]
+            go_on.set()
+    finally:
+        go_on.set()
+
+
+async def test_an_idle_log_records_its_clock_now_and_then(path: Path) -> None:
+    hands = [0.0]
+    log = SqliteLog.open(path, clocks=Clocks(lambda: hands[0], lambda: hands[0]))
+    room = await make_room(log)
+
+    def recorded() -> object:
+        return one(log._writer, "SELECT age FROM age")
+
+    await log.record(())
+    written = []
+    for minute in range(1, 25):
+        hands[0] = minute * 60.0
+        if minute == 13:
+            await log.append([Append(room, 1, b"said")])
+        before = recorded()
+        await log.record(())
+        if recorded() != before:
+            written.append(minute)
+    assert written == [10, 13, 23]
+    await log.aclose()
+
+
+async def test_a_crash_loses_no_time_of_the_clock(path: Path) -> None:
+    hands = [1000.0]
+    clocks = Clocks(lambda: hands[0], lambda: 5.0)  # the wall clock stands still
+    log = SqliteLog.open(path, clocks=clocks)
+    room = await make_room(log)
+    hands[0] += 5000
+    await log.append([Append(room, 1, b"said")])
+    copy = path.with_name("crashed.sqlite")
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    await log.aclose()
+    again = SqliteLog.open(copy, clocks=clocks)
+    assert again.age.now() > 5_000_000
+    await again.expire(Retention(seconds=1, messages=None))
+    assert len((await again.read(room, Direction.FORWARD, 1, 9)).records) == 1
+    hands[0] += 2
+    assert await again.expire(Retention(seconds=1, messages=None)) == {room: 2}
+    await again.aclose()
 
 
 def test_the_schema_does_not_change_without_its_version() -> None:
