@@ -99,6 +99,10 @@ class CorruptError(StorageError):
     """A database is damaged, or no database."""
 
 
+class LogFullError(StorageFullError):
+    """A room log has reached the size that its operator allows: nothing was written."""
+
+
 class ChannelClosedError(Exception):
     """The connection ended, in good order (close_notify) or because this side closed it."""
 

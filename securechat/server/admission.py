@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 import trio
 
 from securechat.errors import StorageError
-from securechat.history.log import RoomLog
 from securechat.limits import ServerLimits
 from securechat.protocol.messages import Code, Join
 from securechat.server.buckets import network
@@ -54,7 +53,6 @@ class Admission:
     """Decides for all sessions of a server.
 
     Args:
-        log: The room log.
         rooms: The rooms in use.
         allowed: The limits.
 
@@ -62,9 +60,8 @@ class Admission:
         may_create: Whether members may create rooms.
     """
 
-    def __init__(self, log: RoomLog, rooms: Rooms, allowed: ServerLimits, *, may_create: bool) -> None:
+    def __init__(self, rooms: Rooms, allowed: ServerLimits, *, may_create: bool) -> None:
         self.may_create = may_create
-        self._log = log
         self._rooms = rooms
         self._maximum = allowed.rooms
         self._refused = Rations(allowed.refused_joins, trio.current_time)
@@ -126,7 +123,7 @@ class Admission:
             try:
                 if await self._enter(address, enter):
                     return None
-                if not await self._has_place():
+                if not await self._rooms.make_way(self._maximum):
                     return Refusal(Code.ROOMS_CLOSED, f"this server has its {self._maximum} rooms")
                 is_created = True  # also if the next call is cancelled: the log may hold it by then
                 found = await self._rooms.find(address, may_create=True)
@@ -140,7 +137,3 @@ class Admission:
             finally:
                 settle = self._creations.use_up if is_created else self._creations.give_back
                 settle(peer, address)
-
-    async def _has_place(self) -> bool:
-        """Return whether the server may have another room."""
-        return await self._log.count_rooms() < self._maximum

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import trio
 
 from securechat import labels, limits
-from securechat.errors import ChannelClosedError
+from securechat.errors import ChannelClosedError, LogFullError, StorageError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention, RoomLog
 from securechat.history.memory import MemoryLog
@@ -132,7 +132,7 @@ class Server:
             await upkeep.expire()
             listeners = await open_listeners(self._configuration.host, self._configuration.port, SERVED)
             faults = FaultLog()
-            report = partial(faults.report, "messages could not be stored")
+            report = partial(_report_failure, faults, upkeep)
             committer = Committer(log, rooms, clock_ms, report, allowed.in_flight_bytes)
             services = Services(log, rooms, committer, self._access, self._configuration.may_create, allowed, faults)
             async with trio.open_nursery() as nursery:
@@ -250,3 +250,10 @@ def _open_log(data: Path | None, allowed: ServerLimits) -> RoomLog:
     if data is None:
         return MemoryLog(allowed.memory_bytes)
     return SqliteLog.open(make_private_directory(data) / HISTORY_FILE, allowed.kept_bytes)
+
+
+def _report_failure(faults: FaultLog, upkeep: Upkeep, error: StorageError) -> None:
+    """Report that messages could not be stored; let what is old make room if the log is full."""
+    if isinstance(error, LogFullError):
+        upkeep.hasten()
+    faults.report("messages could not be stored", error)

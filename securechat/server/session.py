@@ -15,6 +15,7 @@ import trio
 
 from securechat import limits
 from securechat.errors import ChannelClosedError, ProtocolError, StorageError
+from securechat.history.age import to_clock
 from securechat.history.log import RoomLog
 from securechat.limits import ServerLimits
 from securechat.protocol import chain, proof
@@ -52,8 +53,8 @@ _NO_SUBJECT = bytes(chain.ENVELOPE_ID_BYTES)
 
 
 def clock_ms() -> int:
-    """Return the server's clock in ms since 1970 UTC."""
-    return time.time_ns() // 1_000_000
+    """Return the server's clock in ms since 1970 UTC, within what calendars can show."""
+    return to_clock(time.time())
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Services:
     refused: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.admission = Admission(self.log, self.rooms, self.allowed, may_create=self.may_create)
+        self.admission = Admission(self.rooms, self.allowed, may_create=self.may_create)
         self.laggards = Laggards(self.allowed.outboxes_bytes)
 
 
