@@ -3,29 +3,40 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
+from securechat import limits
 from securechat.errors import CorruptError, StorageError, StorageFullError
 from securechat.files import create_private
 
 _BUSY_SECONDS: Final = 10.0
 _LEAST_FREE: Final = 64 * 1024  # bytes that SQLite needs to begin with
+_PRAGMAS: Final = (
+    "auto_vacuum = INCREMENTAL",  # first: it is fixed when a new file gets its first page, and ignored afterwards
+    "journal_mode = WAL",
+    f"journal_size_limit = {limits.WAL_BYTES}",
+    "synchronous = FULL",
+    "secure_delete = ON",
+    "foreign_keys = ON",
+)
+
+Migration: TypeAlias = str | Callable[[sqlite3.Connection], None]  # statements, or what changes the file
 
 
-def open_database(path: Path, *, application_id: int, version: int, schema: str) -> sqlite3.Connection:
+def open_database(path: Path, *, application_id: int, migrations: Sequence[Migration]) -> sqlite3.Connection:
     """Open or create the database at ``path``, mode 0600, in WAL mode with durable commits.
 
     The connection is in autocommit mode and may be used by one thread at a time. What is deleted is
-    overwritten (``secure_delete``).
+    overwritten (``secure_delete``), and ``PRAGMA incremental_vacuum`` gives free pages of a new file back.
 
     Args:
         path: The file; its directory exists.
         application_id: Marks the file as ours.
-        version: The schema's version, from 1.
-        schema: The statements that make an empty database one of ``version``.
+        migrations: What makes an empty file one of version 1, then what makes one of each version one of the next.
+            A new file goes through all of them, so that there is one description of the newest schema.
 
     Raises:
         StorageError: The file is corrupt, of another program, newer than this one, or unwritable.
@@ -38,28 +49,48 @@ def open_database(path: Path, *, application_id: int, version: int, schema: str)
             place, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
         try:
-            _prepare(connection, path, application_id, version, schema)
+            _check(connection, path, application_id, len(migrations))
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            while not _migrate_once(connection, application_id, migrations):
+                pass
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, application_id: int, version: int, schema: str) -> None:
-    _check(connection, path, application_id, version)
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "secure_delete = ON",
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+def _migrate_once(connection: sqlite3.Connection, application_id: int, migrations: Sequence[Migration]) -> bool:
+    """Bring the file to its next version in one transaction; return whether it was of the newest one.
+
+    The version is read inside the transaction, because another program may migrate the same file, and it is
+    written with the change it stands for: after a crash between two versions the next start continues there. It is
+    written also when nothing changes, so that a file that cannot be written is found out now.
+    """
     with transaction(connection):
-        if _is_empty(connection):  # also now: another program may have been as fast
-            for statement in filter(str.strip, schema.split(";")):
-                connection.execute(statement)
+        version = 0 if _is_empty(connection) else _version(connection)
+        is_newest = version >= len(migrations)
+        if not is_newest:
+            migration = migrations[version]
+            if callable(migration):
+                migration(connection)
+            else:
+                run_statements(connection, migration)
             connection.execute(f"PRAGMA application_id = {application_id}")
-        connection.execute(f"PRAGMA user_version = {version}")  # always: that nothing can be written is learnt now
+            version += 1
+        connection.execute(f"PRAGMA user_version = {version}")
+    return is_newest
+
+
+def run_statements(connection: sqlite3.Connection, statements: str) -> None:
+    """Run statements that are separated by semicolons, inside of the transaction that is open."""
+    for statement in filter(str.strip, statements.split(";")):
+        connection.execute(statement)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
@@ -70,7 +101,7 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 def _check(connection: sqlite3.Connection, path: Path, application_id: int, version: int) -> None:
     """Refuse a file that is not ours to use, before anything is changed in it."""
     (found_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    found = _version(connection)
     if _is_empty(connection):
         return
     if found_id != application_id:

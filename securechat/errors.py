@@ -36,19 +36,33 @@ class InputError(SecurechatError):
 
 
 class UnreachableError(SecurechatError):
-    """The server cannot be reached, or what answers is not a securechat server."""
+    """The server cannot be reached, or what answers is not a securechat server.
+
+    Args:
+        is_busy: Whether it may answer soon: others keep it busy, perhaps at this network address.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, next_step: str = "", *, is_busy: bool = False) -> None:
+        super().__init__(message, next_step)
+        self.is_busy = is_busy
 
 
 class ServerRefusedError(SecurechatError):
-    """The server said no, or broke the protocol."""
+    """The server said no, or broke the protocol.
+
+    Args:
+        retry_after: Seconds until another attempt may succeed; 0 if the server names no time.
+        is_busy: Whether a limit that others use up too is the reason.
+    """
 
     exit_code = 3
 
-    def __init__(self, message: str, next_step: str = "", *, retry_after: int = 0) -> None:
+    def __init__(self, message: str, next_step: str = "", *, retry_after: int = 0, is_busy: bool = False) -> None:
         super().__init__(message, next_step)
         self.retry_after = retry_after
+        self.is_busy = is_busy
 
 
 class NotTrustedError(SecurechatError):
@@ -83,6 +97,10 @@ class StorageFullError(StorageError):
 
 class CorruptError(StorageError):
     """A database is damaged, or no database."""
+
+
+class LogFullError(StorageFullError):
+    """A room log has reached the size that its operator allows: nothing was written."""
 
 
 class ChannelClosedError(Exception):

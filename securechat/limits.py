@@ -57,8 +57,10 @@ DRAIN_TIMEOUT: Final = 10.0
 PRESENCE_AT_ONCE: Final = 32  # members of a room up to which changes are told one by one
 PRESENCE_DELAY: Final = 1.0  # above: told together, this much later
 EXPIRY_INTERVAL: Final = 60.0
-CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; then nothing expires by age
-CLOCK_TRUST: Final = 3600.0  # for so long, as after a start
+CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; a larger one has to stand
+CLOCK_TRUST: Final = 3600.0  # for this long before the time that it claims counts as age
+CLOCK_CLAIM: Final = 366 * 24 * 3600.0  # a larger jump is a wrong clock, or one put right: it never counts as age
+CLOCK_LAST: Final = 253_402_214_400_000  # ms since 1970: the last day that calendars can show
 DELETION_POLL: Final = 0.1
 DELETION_TIMEOUT: Final = 30.0  # for the members of a room to leave it
 CONTROL_COMMANDS: Final = 4  # of the operator, served at once
@@ -67,13 +69,24 @@ CONTROL_TIMEOUT: Final = 60.0  # between two lines of it
 CONTROL_PATIENCE: Final = 15.0  # of a command, for a sign of the server
 CONTROL_DELETION_PATIENCE: Final = 60.0  # of a command, for the end of a deletion that has begun
 CONTROL_POLL: Final = 0.1
-METRICS_READERS: Final = 4  # at once
+METRICS_READERS: Final = 4  # at once; of more the oldest makes way
 METRICS_TIMEOUT: Final = 5.0
 STORAGE_RETRY: Final = 5  # announced when a message could not be stored
 MINIMUM_DESCRIPTORS: Final = 32  # with which a server starts
 RESERVED_DESCRIPTORS: Final = 32 + 100  # files, listeners, pipes, and those who are being refused
-REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; more are closed without a word
+REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; of more the oldest are closed
 REFUSED_RETRY: Final = 30  # announced to them
+DISPLACED_RETRY: Final = 1  # announced to a connection that joined nothing and makes way for a newcomer
+HELLO_BYTES: Final = 5 + 16 * KIB  # read of a connection before its handshake begins: one TLS record
+HANDSHAKE_SHARE: Final = 0.5  # of one core, for the handshakes of all
+HANDSHAKE_BURST: Final = 0.02  # seconds of it at once
+JOIN_PATIENCE: Final = 6.0  # how long a JOIN that lets nobody in waits for a token before it is refused
+JOIN_PAUSE: Final = 1.0  # announced to a refused JOIN if a token comes within that time
+JOIN_MARGIN: Final = 0.5  # before the deadline of a connection that has joined nothing
+FAILED_JOIN: Final = 24  # joins that one that lets nobody in costs its connection
+ROOMS_ASKED_FOR: Final = 20_000  # that let nobody in and are remembered, of all addresses
+HELD_BACK_INTERVAL: Final = 60.0
+HELD_BACK_ADDRESSES: Final = 1000  # counted one by one between two lines of the log
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
 
@@ -98,7 +111,20 @@ REPORTS: Final = 100  # different faults remembered at once
 # History.
 RETAIN_SECONDS: Final = 7 * 24 * 3600
 RETAIN_MESSAGES: Final = 10_000
-EXPIRE_MESSAGES: Final = 500  # deleted by one commit
+EXPIRE_MESSAGES: Final = 500  # deleted by one commit, and in memory between two checkpoints
+EXPIRE_BYTES: Final = 512 * KIB  # of their envelopes; all of it is overwritten, so it passes through the WAL
+EMPTY_ROOM_SECONDS: Final = 24 * 3600  # after which a room without a message or a member is forgotten
+EMPTY_ROOMS: Final = 100  # forgotten by one commit
+USED_ROOMS: Final = 500  # recorded as in use by one commit
+AGE_INTERVAL: Final = 600.0  # between two records of the age clock while nothing else is written
+AGE_GAPS: Final = 1000  # times without a running server that are kept apart
+WAL_BYTES: Final = 8 * MIB  # of the write-ahead log that stays on the disk after a checkpoint
+DISK_RESERVE: Final = 8 * MIB  # on the disk (at most a sixteenth of it) that appends leave to deletions
+SHRINK_BYTES: Final = MIB  # of free space given back by one commit
+SHRINK_STEPS: Final = 100  # such commits a minute
+FREE_PAGES: Final = 256  # that a file keeps for what comes, besides an eighth of it
+COMPACT_BYTES: Final = 64 * MIB  # a file of an older version up to this size is rewritten when it is opened
+EVICTED_SHARE: Final = 32  # a log in memory that is full drops one part of so many of its bound
 COMMIT_MESSAGES: Final = 2000  # appended by one commit
 COMMIT_BYTES: Final = MIB
 SHARED_MESSAGES: Final = 256  # of a commit, shared by the rooms that want it, because others wait for it
@@ -125,10 +151,13 @@ LEGACY_OUTBOX_BYTES: Final = MIB  # that wait for a member whose socket is full;
 LEGACY_ECHO_TIMEOUT: Final = 1.0  # then the next message goes out all the same
 LEGACY_MESSAGES_PER_CONNECTION: Final = (200, 20.0)  # each 4,096 characters of a longer one count as one
 LEGACY_MEMBERS: Final = 1000  # of all rooms together
+LEGACY_MEMBERS_PER_ADDRESS: Final = 500
 
 # The client.
 CONNECT_TIMEOUT: Final = 10.0
 REPLY_TIMEOUT: Final = 20.0  # JOINED, PAST, PONG
+BUSY_PATIENCE: Final = 25.0  # for the first join, if the server is busy
+BUSY_PAUSE: Final = 2.0  # between two attempts of it, or as long as the server says
 RECONNECT_FIRST: Final = 0.5  # doubled up to the most, with jitter
 RECONNECT_MOST: Final = 30.0
 SEND_TIMEOUT: Final = 30.0
@@ -191,8 +220,12 @@ class ServerLimits:
     """
 
     connections: int = _limit(10_000, "connections", "in all; fewer where the system gives fewer file descriptors")
-    connections_per_address: int = _limit(2_000, "connections", "from one address; an IPv6 /64 counts as one")
-    handshakes: Rate = _limit(Rate(500, 50), "connections", "begun by one address; more wait")
+    connections_per_address: int = _limit(
+        2_000, "connections", "from one address (an IPv6 /64); above, unfinished ones make way"
+    )
+    handshakes: Rate = _limit(
+        Rate(500, 50), "handshakes", "of one address that come to nothing; more come after those of other addresses"
+    )
     handshake_seconds: float = _limit(10.0, "s", "to finish TLS")
     join_seconds: float = _limit(10.0, "s", "from there to the first join")
     keepalive: int = _limit(
@@ -202,9 +235,9 @@ class ServerLimits:
     received: Rate = _limit(Rate(16 * MIB, 4 * MIB), "bytes", "of one connection")
     presence: Rate = _limit(Rate(30, 1), "changes", "of presence of one connection")
     history: Rate = _limit(Rate(64 * MIB, 8 * MIB), "bytes", "of older messages for one connection")
-    joins: Rate = _limit(Rate(32, 2), "joins", "of one connection")
-    refused_joins: Rate = _limit(Rate(30, 0.5), "joins", "that let nobody in, of one address")
-    creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address")
+    joins: Rate = _limit(Rate(32, 2), "joins", "of one connection; one that lets nobody in counts as 25")
+    refused_joins: Rate = _limit(Rate(30, 0.5), "rooms", "that do not exist, asked for by one address; more wait")
+    creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address; more wait")
     log_lines: Rate = _limit(Rate(2_000, 2), "lines", "logged about one address; of more, only their number")
     rooms: int = _limit(10_000, "rooms", "in all")
     rooms_per_connection: int = _limit(16, "rooms", "joined by one connection")

@@ -20,7 +20,7 @@ from securechat.history.sqlite import SqliteLog
 _ROOMS = 3
 _EXPIRE_EVERY = 15  # batches
 _OPEN_EVERY = 20
-_KEEP = Retention(seconds=1e9, messages=80)
+_KEEP = Retention(seconds=None, messages=80)
 
 
 def address_of(room: int) -> bytes:
@@ -53,7 +53,9 @@ async def _append(path: Path, batches: int) -> None:
         await log.append(batch)
         os.write(1, b"".join(b"%d %d\n" % item for item in newest.items()))
         if number % _EXPIRE_EVERY == _EXPIRE_EVERY - 1:
-            await log.expire(_KEEP, 0)
+            await log.expire(_KEEP)
+            await log.record(list(numbers.values()))
+            await log.shrink()
         if number % _OPEN_EVERY == _OPEN_EVERY - 1:
             log = SqliteLog.open(path)  # as after a crash: what was committed last is still in the WAL
     # No end in good order: that would write the WAL back.

@@ -118,6 +118,7 @@ async def _delete_by_hand(directory: Path, work: _Work) -> None:
             doomed = work.left[0]
             fate = await rooms.delete(doomed.address, doomed.log_id, doomed.newest)
             work.settle(Answer(fate), was_told=work.is_told)
+        await log.compact()
     finally:
         await log.aclose()
 

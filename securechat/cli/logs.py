@@ -129,9 +129,10 @@ def open_logs(*, as_json: bool, access_log: Path | None = None) -> Iterator[Logs
         stack.callback(signal.signal, signal.SIGTTOU, signal.signal(signal.SIGTTOU, signal.SIG_IGN))
         formatter = _JsonFormatter() if as_json else logging.Formatter(_PLAIN)
         errors = _open_sink(stack, Stream("stderr", "standard error", sys.stderr.fileno()), formatter)
-        stack.callback(logging.getLogger().setLevel, logging.getLogger().level)
-        logging.getLogger().setLevel(logging.WARNING)
-        logging.getLogger("securechat").setLevel(logging.INFO)
+        for name, level in (("", logging.WARNING), ("securechat", logging.INFO)):
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(level)
         _handle(stack, SinkHandler(errors, formatter), "")
         stack.enter_context(_filtered("trio.serve_listeners"))
         stack.enter_context(_hooked())

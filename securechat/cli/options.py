@@ -16,7 +16,7 @@ from securechat.errors import InputError, SecurechatError
 
 _DAY: Final = 86400
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_DURATION: Final = re.compile(r"(\d{1,9})([smhdw]?)")
+_DURATION: Final = re.compile(r"(\d{1,30})([smhdw]?)")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _LARGEST_PORT: Final = 65535
 _COMPLAINT_CHARACTERS: Final = 200  # of a value that may be of any length

@@ -6,7 +6,8 @@ import click
 
 from securechat import limits
 from securechat.cli.limiting import parse_limits, print_limits
-from securechat.cli.options import FILE, Origins, duration, host, option, place
+from securechat.cli.options import FILE, Origins, host, option, place
+from securechat.cli.retaining import read_count, read_time
 from securechat.errors import InputError
 
 
@@ -27,13 +28,21 @@ from securechat.errors import InputError
 @option("--key", type=FILE, help="Its key (PEM); by default in the same file.")
 @option("--data", type=FILE, help="Directory of history and own certificate.")
 @option("--memory", is_flag=True, help="Keep messages in memory only.")
-@option("--retain", type=duration, default="7d", show_default=True, help="Keep messages so long.")
+@option(
+    "--retain",
+    type=read_time,
+    default="7d",
+    show_default=True,
+    metavar="TIME",
+    help="How long to keep messages, as in 7d, or 'forever'.",
+)
 @option(
     "--retain-messages",
-    type=click.IntRange(min=0),
+    type=read_count,
     default=limits.RETAIN_MESSAGES,
     show_default=True,
-    help="Keep so many messages of each room.",
+    metavar="COUNT",
+    help="How many messages of each room to keep, or 'all'.",
 )
 @option(
     "--rooms",

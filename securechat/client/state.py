@@ -12,7 +12,6 @@ from securechat import limits
 from securechat.database import open_database, reported, transaction
 
 APPLICATION_ID: Final = 0x53435354  # "SCST"
-VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE positions (
     address BLOB PRIMARY KEY,
@@ -41,6 +40,8 @@ CREATE TABLE verified (identity BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE secrets (room TEXT PRIMARY KEY, secret BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
+_MIGRATIONS: Final = (_SCHEMA,)  # to version 1, then to each later one
+VERSION: Final = len(_MIGRATIONS)
 
 
 class Position(NamedTuple):
@@ -90,7 +91,7 @@ class State:
         Raises:
             StorageError: It is corrupt, newer than this program, or unwritable.
         """
-        connection = open_database(path, application_id=APPLICATION_ID, version=VERSION, schema=_SCHEMA)
+        connection = open_database(path, application_id=APPLICATION_ID, migrations=_MIGRATIONS)
         with reported(path):
             connection.execute("PRAGMA synchronous = NORMAL")  # a lost second of it costs a repeated notice
         return cls(path, connection)

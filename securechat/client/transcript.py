@@ -117,6 +117,8 @@ class Transcript:
     def join(self, joined: Joined) -> list[Event]:
         """Take in where the server says that the log stands, against what is known of it."""
         self._links.root = chain.root(self._address, joined.log_id)
+        if self._stored and not self._stored.sequence and self._stored.log_id != joined.log_id:
+            self._stored = None  # a room that never held a message may be forgotten, and begin again
         events = list(self._check_log(joined))
         is_first = not self.log_id
         if is_first or joined.log_id != self.log_id or joined.newest < self.newest:
@@ -136,14 +138,15 @@ class Transcript:
         known = self.position if self.follows else self._stored
         if joined.newest == 0 and joined.head != self._links.root:
             yield self._event(Kind.ROLLBACK, "The server's empty history does not begin where this room's must.")
-        if known is None:
-            return
+        reached = max(known.sequence, self._target) if known else 0
+        if known is None or (joined.log_id != known.log_id and not reached):
+            return  # nothing was known of the log that is gone
         if joined.log_id != known.log_id:
             yield self._event(
                 Kind.ROLLBACK,
                 "The history was restarted: the server has lost or replaced what was before.",
             )
-        elif joined.newest < (reached := max(known.sequence, self._target)):
+        elif joined.newest < reached:
             yield self._event(
                 Kind.ROLLBACK,
                 f"The history was rolled back: it had {reached} messages and has {joined.newest} now.",

@@ -144,7 +144,8 @@ async def _open(
         raise InputError(f"{authorities} {what}.", "Give a PEM file with --ca.", option="--ca") from error
     channel = TlsChannel(await _open_socket(server), context, server.host)
     try:
-        await _shake_hands(server, channel, forget)
+        is_known = entry is not None and bool(entry.pins or authorities or forget)
+        await _shake_hands(server, channel, forget, is_known=is_known)
         return channel, _recognise(server, channel, entry, alpn, forget)
     except BaseException:
         channel.abort()
@@ -161,13 +162,13 @@ async def _open_socket(server: ServerAddress) -> socket.socket:
         raise UnreachableError(f"{server} cannot be reached: {_reason(error)}.", _HINT.format(server)) from error
 
 
-async def _shake_hands(server: ServerAddress, channel: TlsChannel, forget: str) -> None:
+async def _shake_hands(server: ServerAddress, channel: TlsChannel, forget: str, *, is_known: bool) -> None:
     hint = _HINT.format(server)
     try:
         with trio.fail_after(limits.CONNECT_TIMEOUT):
             await channel.handshake()
     except trio.TooSlowError:
-        raise _too_slow(server) from None
+        raise _too_slow(server, is_busy=is_known) from None
     except ssl.SSLCertVerificationError as error:
         raise NotTrustedError(
             f"No authority vouches for {server}: {error.verify_message.rstrip('.')}.",
@@ -179,12 +180,13 @@ async def _shake_hands(server: ServerAddress, channel: TlsChannel, forget: str) 
         raise UnreachableError(_explain(server, error), hint) from error
     except ChannelClosedError as error:
         raise UnreachableError(
-            f"{server} ended the TLS handshake: it is no securechat server, or is busy.", hint
+            f"{server} ended the TLS handshake: it is no securechat server, or is busy.", hint, is_busy=is_known
         ) from error
 
 
-def _too_slow(server: ServerAddress) -> UnreachableError:
-    return UnreachableError(f"{server} does not answer in {limits.CONNECT_TIMEOUT:.0f} s.", _HINT.format(server))
+def _too_slow(server: ServerAddress, *, is_busy: bool = False) -> UnreachableError:
+    said = f"{server} does not answer in {limits.CONNECT_TIMEOUT:.0f} s."
+    return UnreachableError(said, _HINT.format(server), is_busy=is_busy)
 
 
 def _recognise(server: ServerAddress, channel: TlsChannel, entry: Entry | None, alpn: str, forget: str) -> bytes:

@@ -1,13 +1,15 @@
 """The interface of a room log. Both implementations pass the same contract test.
 
 A log holds rooms, each a dense sequence of opaque envelopes with the hash chain over them
-(``securechat.protocol.chain``). A room outlives its messages: the chain goes on after all were expired.
+(``securechat.protocol.chain``). A room outlives its messages: the chain goes on after all were expired. One that
+never held a message means nothing to anybody, and may be forgotten when nobody is in it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from securechat import limits
+from securechat.history.age import AgeClock
 from securechat.protocol.messages import Direction, Record
 
 
@@ -78,16 +80,20 @@ class Retention(NamedTuple):
     """What is kept of messages; above, the oldest go first.
 
     Attributes:
-        seconds: How long, by the server's clock.
-        messages: How many of each room.
+        seconds: How long, by the log's age clock; None for no bound.
+        messages: How many of each room; None for no bound.
         room_bytes: Bytes of envelopes of each room.
         total_bytes: Bytes of envelopes of all rooms together; the largest rooms lose theirs.
     """
 
-    seconds: float = limits.RETAIN_SECONDS
-    messages: int = limits.RETAIN_MESSAGES
+    seconds: float | None = limits.RETAIN_SECONDS
+    messages: int | None = limits.RETAIN_MESSAGES
     room_bytes: int = limits.SERVER.room_bytes
     total_bytes: int = limits.SERVER.kept_bytes
+
+    def fewest(self, newest: int) -> int:
+        """Return the oldest sequence that the number of messages lets stay in a room whose last one is ``newest``."""
+        return 1 if self.messages is None else max(1, newest + 1 - self.messages)
 
 
 def fair_share(sizes: Iterable[int], most: int) -> int:
@@ -105,9 +111,14 @@ def fair_share(sizes: Iterable[int], most: int) -> int:
 class RoomLog(Protocol):
     """A room log.
 
+    Attributes:
+        age: Its clock; what is stored is stamped with it, and the log records where it stands.
+
     Cancellation:
         An append that was cancelled may have happened or not; the others change nothing but at once.
     """
+
+    age: AgeClock
 
     async def open_room(self, address: bytes, new_log_id: bytes | None) -> tuple[Head, bool] | None:
         """Return the room at ``address`` (32 bytes) and whether this call created it.
@@ -155,8 +166,46 @@ class RoomLog(Protocol):
             StorageError: It cannot be read.
         """
 
-    async def expire(self, retention: Retention, clock: int) -> dict[int, int]:
-        """Delete what is kept no longer at ``clock`` (ms since 1970 UTC), and return the new oldest by room.
+    async def expire(self, retention: Retention) -> dict[int, int]:
+        """Delete what is kept no longer, and return the new oldest by room.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+
+    async def record(self, used: Collection[int]) -> None:
+        """Record that rooms are in use now, and where the age clock stands.
+
+        Args:
+            used: The log's own numbers of the rooms; one that is gone is ignored.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+
+    async def list_empty(self, before: int | None, count: int, spared: Collection[bytes]) -> list[bytes]:
+        """Return the addresses of rooms that never held a message, the one unused for longest first.
+
+        Args:
+            before: The stamp since which they have not been used; None for any.
+            count: How many to return at most.
+            spared: Addresses that are not to be returned.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+
+    async def forget(self, addresses: Collection[bytes]) -> int:
+        """Forget those of the rooms that never held a message, durably; return how many they were.
+
+        The caller sees to it that nobody opens them meanwhile.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+
+    async def shrink(self) -> None:
+        """Give back some of the space that nothing uses any more; what is left is given back by later calls.
 
         Raises:
             StorageError: It cannot be written.

@@ -1,18 +1,29 @@
-"""A room log in memory: for tests, and for servers that are to forget (``--memory``)."""
+"""A room log in memory: for tests, and for servers that are to forget (``--memory``).
 
+It lives in the event loop, so nothing here works for long: what drops many messages lets others run in between.
+"""
+
+import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import trio
 
 from securechat import limits
+from securechat.history.age import AgeClock, Clocks
 from securechat.history.log import Append, Appended, Head, Page, Retention, fair_share
 from securechat.protocol import chain
 from securechat.protocol.messages import Direction, Record
 
+_SYSTEM: Final = Clocks()
+_NO_BOUND: Final = Retention(seconds=None, messages=None)
+
 
 class _Kept(NamedTuple):
     clock: int
+    stored: int
     before: bytes
     envelope: bytes
     id: bytes
@@ -24,6 +35,7 @@ class _Room:
     log_id: bytes
     newest: int
     hash: bytes
+    used: int
     size: int = 0
     kept: deque[_Kept] = field(default_factory=deque)
     sequences: dict[bytes, int] = field(default_factory=dict)
@@ -41,19 +53,37 @@ class _Room:
         return size
 
 
+class _Bounds(NamedTuple):
+    """What a room may keep: from this stamp and this sequence on, and so many bytes."""
+
+    cutoff: int
+    retention: Retention
+    size: int
+
+    def is_exceeded(self, room: _Room) -> bool:
+        return bool(room.kept) and (
+            room.kept[0].stored < self.cutoff
+            or room.oldest < self.retention.fewest(room.newest)
+            or room.size > self.size
+        )
+
+
 class MemoryLog:
     """See ``RoomLog``. Nothing survives the process.
 
     Args:
-        most: Bytes of envelopes to keep in all; above, the room with the most messages loses its oldest.
+        most: Bytes of envelopes to keep in all; above, the rooms with the most bytes lose their oldest.
+        clocks: Where time comes from.
     """
 
-    def __init__(self, most: int = limits.SERVER.memory_bytes) -> None:
+    def __init__(self, most: int = limits.SERVER.memory_bytes, clocks: Clocks = _SYSTEM) -> None:
+        self.age = AgeClock(clocks)
         self._most = most
         self._size = 0
-        self._crowded_out: set[int] = set()  # rooms whose oldest has changed since the last ``expire``
-        self._rooms: list[_Room] = []
+        self._evicted: set[int] = set()  # rooms whose oldest has changed since the last ``expire``
+        self._rooms: dict[int, _Room] = {}
         self._numbers: dict[bytes, int] = {}
+        self._next_number = 0
 
     async def open_room(self, address: bytes, new_log_id: bytes | None) -> tuple[Head, bool] | None:
         """See ``RoomLog.open_room``."""
@@ -62,8 +92,9 @@ class MemoryLog:
         if number is None:
             if new_log_id is None:
                 return None
-            number = self._numbers[address] = len(self._rooms)
-            self._rooms.append(_Room(address, new_log_id, 0, chain.root(address, new_log_id)))
+            number = self._numbers[address] = self._next_number
+            self._next_number += 1
+            self._rooms[number] = _Room(address, new_log_id, 0, chain.root(address, new_log_id), self.age.now())
         room = self._rooms[number]
         return Head(number, room.log_id, room.oldest, room.newest, room.hash), created
 
@@ -72,8 +103,8 @@ class MemoryLog:
         number = self._numbers.pop(address, None)
         if number is None:
             return False
-        self._size -= self._rooms[number].size
-        self._rooms[number] = _Room(address, b"", 0, b"")  # the numbers of the others stay
+        self._size -= self._rooms.pop(number).size
+        self._evicted.discard(number)
         return True
 
     async def count_rooms(self) -> int:
@@ -82,25 +113,27 @@ class MemoryLog:
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         """See ``RoomLog.append``."""
-        appended = [self._append(*item) for item in batch]
-        while self._size > self._most:
-            number = max(range(len(self._rooms)), key=lambda number: len(self._rooms[number].kept))
-            self._size -= self._rooms[number].drop_oldest()
-            self._crowded_out.add(number)
+        stored = self.age.now()
+        appended = [self._append(*item, stored) for item in batch]
+        if self._size > self._most:
+            # A little more than has to go, so that the sizes of all rooms are not sorted for each message.
+            most = self._most - self._most // limits.EVICTED_SHARE
+            await self._drop(_Bounds(0, _NO_BOUND, fair_share((room.size for room in self._rooms.values()), most)))
         return appended
 
-    def _append(self, number: int, clock: int, envelope: bytes) -> Appended:
+    def _append(self, number: int, clock: int, envelope: bytes, stored: int) -> Appended:
         room = self._rooms[number]
         digest = chain.digest(envelope)
         envelope_id = digest[: chain.ENVELOPE_ID_BYTES]
         known = room.sequences.get(envelope_id)
         if known is not None:
             return Appended(known, room.kept[known - room.oldest].clock, b"")
-        room.kept.append(_Kept(clock, room.hash, envelope, envelope_id))
+        room.kept.append(_Kept(clock, stored, room.hash, envelope, envelope_id))
         room.newest += 1
         room.hash = chain.link(room.hash, room.newest, digest)
         room.sequences[envelope_id] = room.newest
         room.size += len(envelope)
+        room.used = stored
         self._size += len(envelope)
         return Appended(room.newest, clock, room.hash)
 
@@ -126,19 +159,53 @@ class MemoryLog:
         before = log.kept[first - log.oldest].before if first <= log.newest else log.hash
         return Page(log.oldest, log.newest, first, before, tuple(chosen))
 
-    async def expire(self, retention: Retention, clock: int) -> dict[int, int]:
+    async def expire(self, retention: Retention) -> dict[int, int]:
         """See ``RoomLog.expire``."""
-        cutoff = clock - int(retention.seconds * 1000)
-        changed = {number: self._rooms[number].oldest for number in self._crowded_out}
-        self._crowded_out.clear()
-        most = min(retention.room_bytes, fair_share((room.size for room in self._rooms), retention.total_bytes))
-        for number, room in enumerate(self._rooms):
-            while room.kept and (
-                room.kept[0].clock < cutoff or len(room.kept) > retention.messages or room.size > most
-            ):
+        share = fair_share((room.size for room in self._rooms.values()), retention.total_bytes)
+        await self._drop(_Bounds(self.age.cutoff(retention.seconds), retention, min(retention.room_bytes, share)))
+        changed, self._evicted = self._evicted, set()
+        return {number: self._rooms[number].oldest for number in changed}
+
+    async def _drop(self, bounds: _Bounds) -> None:
+        """Drop what is outside of its bounds; others run in between, and may append, create and delete."""
+        work = 0
+        for number in list(self._rooms):
+            while True:
+                work += 1
+                if work % limits.EXPIRE_MESSAGES == 0:
+                    await trio.lowlevel.checkpoint()
+                room = self._rooms.get(number)
+                if room is None or not bounds.is_exceeded(room):
+                    break
                 self._size -= room.drop_oldest()
-                changed[number] = room.oldest
-        return changed
+                self._evicted.add(number)
+
+    async def record(self, used: Collection[int]) -> None:
+        """See ``RoomLog.record``."""
+        now = self.age.now()
+        for number in used:
+            if room := self._rooms.get(number):
+                room.used = now
+
+    async def list_empty(self, before: int | None, count: int, spared: Collection[bytes]) -> list[bytes]:
+        """See ``RoomLog.list_empty``."""
+        empty = (
+            room
+            for room in self._rooms.values()
+            if not room.newest and (before is None or room.used < before) and room.address not in spared
+        )
+        return [room.address for room in heapq.nsmallest(count, empty, key=lambda room: room.used)]
+
+    async def forget(self, addresses: Collection[bytes]) -> int:
+        """See ``RoomLog.forget``."""
+        numbers = {self._numbers[address] for address in addresses if address in self._numbers}
+        empty = [number for number in numbers if not self._rooms[number].newest]
+        for number in empty:
+            del self._numbers[self._rooms.pop(number).address]
+        return len(empty)
+
+    async def shrink(self) -> None:
+        """See ``RoomLog.shrink``. Nothing is left over."""
 
     async def aclose(self) -> None:
         """See ``RoomLog.aclose``."""

@@ -14,7 +14,7 @@ from securechat.database import reported
 from securechat.errors import CorruptError, StorageError
 from securechat.files import create_private
 from securechat.history.generation import StrangeWalError, has_wal, refuse_strange_wal, wal_of, write_name
-from securechat.history.sqlite import APPLICATION_ID
+from securechat.history.schema import APPLICATION_ID, load_reckoning
 
 _MOMENT: Final = 0.5  # s
 _PAGES: Final = 256  # copied at once
@@ -27,7 +27,7 @@ class Summary(NamedTuple):
         address: Its address, 32 bytes.
         messages: How many messages are kept.
         size: Bytes of their envelopes.
-        used: When the last message came, or the room was created, in ms since 1970 UTC.
+        used: When the last message came, somebody was in the room, or it was created, in ms since 1970 UTC.
         log_id: The id of its log, 16 bytes.
         newest: The sequence of its last message.
     """
@@ -43,6 +43,8 @@ class Summary(NamedTuple):
 def summarise(path: Path) -> list[Summary]:
     """Return the rooms of the log at ``path``, the last used first.
 
+    The log has stamps of its age clock (``securechat.history.age``); they are told by today's wall clock.
+
     Raises:
         StorageError: There is none, or it cannot be read.
     """
@@ -50,7 +52,9 @@ def summarise(path: Path) -> list[Summary]:
                       log_id, newest
                FROM rooms ORDER BY used DESC, room"""
     with _reading(path) as connection:
-        return [Summary(*row) for row in connection.execute(query)]
+        reckoning = load_reckoning(connection)
+        rows = connection.execute(query).fetchall()
+        return [Summary(*row)._replace(used=reckoning.wall_of(row[3])) for row in rows]
 
 
 def copy(path: Path, target: Path) -> None:

@@ -20,14 +20,13 @@ from securechat.errors import ChannelClosedError
 from securechat.legacy import codec, notices
 from securechat.legacy.codec import Greeting, GreetingDecoder, LegacyError, UnitDecoder
 from securechat.server.access import AccessLog
-from securechat.server.buckets import Bucket
-from securechat.server.gate import Gate
+from securechat.server.buckets import Bucket, network
+from securechat.server.gate import Gate, Guest, Stage
 from securechat.transport.channel import SocketChannel, reset_on_close, take_socket
 from securechat.transport.tls import ServerTls
-from securechat.transport.tls_channel import TlsChannel
+from securechat.transport.tls_channel import TLS_HANDSHAKE
 
 _logger = logging.getLogger("securechat.legacy")
-_TLS_HANDSHAKE = b"\x16"  # the first byte of a TLS connection (RFC 8446, section 5.1); no base64 begins so
 
 
 class _Member:
@@ -127,6 +126,7 @@ class LegacyServer:
             async with trio.open_nursery() as listening:
                 serve = partial(trio.serve_listeners, self._accept, listeners, handler_nursery=sessions)
                 await listening.start(serve)
+                listening.start_soon(self._gate.run)
                 task_status.started()
                 await self._stop.wait()
                 listening.cancel_scope.cancel()
@@ -141,10 +141,12 @@ class LegacyServer:
         try:
             reset_on_close(stream.socket)
             peer = str(stream.socket.getpeername()[0])
-            with self._gate.count(peer) as exceeded:
-                if exceeded or not await self._gate.wait(peer):
-                    raise LegacyError(exceeded or "too many connections at once")
-                await self._run(stream)
+            with self._gate.enter(peer) as guest:
+                if guest.exceeded:
+                    raise LegacyError(guest.exceeded)
+                await self._run(stream, guest)
+            if guest.scope.cancelled_caught:
+                raise LegacyError("it made way for newer connections before it said who it is")
         except (LegacyError, ssl.SSLError) as error:
             self._log_end("refused", peer, str(error))
         except (ChannelClosedError, OSError) as error:
@@ -161,32 +163,36 @@ class LegacyServer:
         if self._access.may_log(peer):
             _logger.info("%s %s: %s", how, peer, why)
 
-    async def _run(self, stream: trio.SocketStream) -> None:
+    async def _run(self, stream: trio.SocketStream, guest: Guest) -> None:
         with trio.fail_after(limits.LEGACY_GREETING_TIMEOUT):
-            channel = await self._open(stream)
+            channel = await self._open(stream, guest)
             try:
                 greeting, rest = await _read_greeting(channel)
             except BaseException:
                 channel.abort()
                 raise
-        if sum(len(members) for members in self._rooms.values()) >= limits.LEGACY_MEMBERS:
+        if self._is_full(guest.network):
             channel.abort()
             raise LegacyError("too many members")
+        guest.join()
         await self._stay(_Member(channel, greeting, self._access), rest)
 
-    async def _open(self, stream: trio.SocketStream) -> SocketChannel:
+    def _is_full(self, key: str) -> bool:
+        """Return whether there are all members that there may be, in all or of one address."""
+        members = [network(member.channel.peer) for room in self._rooms.values() for member in room]
+        return len(members) >= limits.LEGACY_MEMBERS or members.count(key) >= limits.LEGACY_MEMBERS_PER_ADDRESS
+
+    async def _open(self, stream: trio.SocketStream, guest: Guest) -> SocketChannel:
         """Return a channel: inside TLS when the first byte says so."""
         first = await stream.socket.recv(1, socket.MSG_PEEK)
-        if first != _TLS_HANDSHAKE:
-            return SocketChannel(take_socket(stream))
-        channel = TlsChannel(take_socket(stream), self._tls.context)
-        try:
-            await channel.handshake()
-            if channel.alpn != labels.LEGACY_ALPN:
-                raise LegacyError("TLS for another protocol")
-        except BaseException:
+        sock = take_socket(stream)
+        if first != TLS_HANDSHAKE:  # no base64 begins so
+            guest.advance(Stage.IDLE)
+            return SocketChannel(sock)
+        channel = await self._gate.shake_hands(guest, sock, self._tls.context)
+        if channel.alpn != labels.LEGACY_ALPN:
             channel.abort()
-            raise
+            raise LegacyError("TLS for another protocol")
         return channel
 
     async def _stay(self, member: _Member, rest: bytes) -> None:

@@ -4,7 +4,9 @@ Nothing is counted twice: the collector reads what the server keeps anyway, when
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 
 import h11
@@ -102,24 +104,31 @@ async def serve_metrics(
     registry = CollectorRegistry()
     registry.register(ServerCollector(services, gate, shown, sinks))
     ProcessCollector(registry=registry)
-    limiter = trio.CapacityLimiter(limits.METRICS_READERS)
-    await trio.serve_listeners(partial(_answer, registry, limiter, OnceAMinute()), listeners)
+    await trio.serve_listeners(partial(_answer, registry, deque(), OnceAMinute()), listeners)
 
 
 async def _answer(
-    registry: CollectorRegistry, limiter: trio.CapacityLimiter, faults: OnceAMinute, stream: trio.SocketStream
+    registry: CollectorRegistry, readers: deque[trio.CancelScope], faults: OnceAMinute, stream: trio.SocketStream
 ) -> None:
-    """Answer one request; whatever goes wrong ends that connection alone."""
+    """Answer one request; whatever goes wrong ends that connection alone.
+
+    A reader that stalls does not keep others out: the oldest of too many makes way.
+    """
+    if len(readers) >= limits.METRICS_READERS:
+        readers.popleft().cancel()
     async with stream:
-        with trio.move_on_after(limits.METRICS_TIMEOUT):
+        with trio.move_on_after(limits.METRICS_TIMEOUT) as scope:
+            readers.append(scope)
             try:
-                async with limiter:
-                    await _answer_one(registry, stream)
+                await _answer_one(registry, stream)
             except (h11.RemoteProtocolError, trio.BrokenResourceError):
                 return
             except Exception:
                 if faults.is_due():
                     _logger.exception("a fault of this server kept its metrics from a reader; please report it")
+            finally:
+                with suppress(ValueError):  # it made way
+                    readers.remove(scope)
 
 
 async def _answer_one(registry: CollectorRegistry, stream: trio.SocketStream) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 import trio
 
 from securechat import limits
-from securechat.errors import SecurechatError
+from securechat.errors import SecurechatError, StorageError
 from securechat.history.log import RoomLog
 from securechat.protocol import chain
 from securechat.protocol.messages import Change
@@ -38,6 +38,9 @@ class Rooms:
         self._change = trio.Event()
         self._deleting = trio.Lock()
         self._doomed = b""  # the address of the room that is being deleted
+        self._forgetting = trio.Lock()
+        self._forgotten: frozenset[bytes] = frozenset()  # addresses of the rooms that are being forgotten
+        self._left: set[int] = set()  # the log's numbers of rooms that were in use since ``record_use``
 
     @property
     def count(self) -> int:
@@ -57,8 +60,8 @@ class Rooms:
         Raises:
             StorageError: The log cannot be read or written.
         """
-        if address == self._doomed:
-            async with self._deleting:
+        while address == self._doomed or address in self._forgotten:
+            async with self._deleting if address == self._doomed else self._forgetting:
                 pass
         if room := self._by_address.get(address):
             return room, False
@@ -82,7 +85,8 @@ class Rooms:
     def release(self, room: Room) -> None:
         """Forget the room if nothing needs it, nor may need what it knows."""
         if room.is_idle and not self._looked_up[room.address]:
-            self._by_address.pop(room.address, None)
+            if self._by_address.pop(room.address, None):
+                self._left.add(room.number)
             self._changed.discard(room)
 
     async def delete(self, address: bytes, log_id: bytes, newest: int | None = None) -> Fate:
@@ -129,6 +133,53 @@ class Rooms:
             f"The members of room {address.hex()[:8]} did not leave within {limits.DELETION_TIMEOUT:.0f} s.",
             "Try again.",
         )
+
+    async def record_use(self) -> None:
+        """Record in the log which rooms are in use, or were since the last call.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        left, self._left = self._left, set()
+        try:
+            await self._log.record(left | {room.number for room in self._by_address.values()})
+        except StorageError:
+            self._left |= left
+            raise
+
+    async def make_way(self, most: int) -> bool:
+        """Return whether one more room may be created beside at most ``most``.
+
+        Rooms that never held a message and have nobody in them do not count: one goes for the new one.
+
+        Raises:
+            StorageError: The log cannot be read or written.
+        """
+        return await self._log.count_rooms() < most or await self._forget(None, 1) > 0
+
+    async def forget_empty(self) -> None:
+        """Forget the rooms that never held a message and that nobody has been in for a day.
+
+        Raises:
+            StorageError: The log cannot be read or written.
+        """
+        before = self._log.age.cutoff(limits.EMPTY_ROOM_SECONDS)
+        while await self._forget(before, limits.EMPTY_ROOMS):
+            pass
+
+    async def _forget(self, before: int | None, count: int) -> int:
+        """Forget at most ``count`` empty rooms; return how many they were.
+
+        Somebody may look one up at any moment. A look-up that has begun before the set of ``_forgotten`` is made keeps
+        its room; one that begins later waits until the room is gone, and finds none.
+        """
+        async with self._forgetting:
+            found = await self._log.list_empty(before, count, self._by_address.keys() | self._looked_up.keys())
+            self._forgotten = frozenset(found) - self._by_address.keys() - self._looked_up.keys()
+            try:
+                return await self._log.forget(self._forgotten) if self._forgotten else 0
+            finally:
+                self._forgotten = frozenset()
 
     def set_oldest(self, oldest: dict[int, int]) -> None:
         """Note what retention has left: the new oldest sequence by the log's number of the room."""

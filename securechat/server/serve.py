@@ -6,6 +6,7 @@ listening first, then lets every session finish what is in flight, and only then
 
 import gc
 import logging
+import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import trio
 
 from securechat import labels, limits
-from securechat.errors import ChannelClosedError
+from securechat.errors import ChannelClosedError, LogFullError, StorageError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention, RoomLog
 from securechat.history.memory import MemoryLog
@@ -27,14 +28,14 @@ from securechat.protocol.messages import Goodbye, Reason
 from securechat.server.access import AccessLog
 from securechat.server.commit import Committer
 from securechat.server.control import Control
-from securechat.server.gate import Gate
+from securechat.server.gate import Gate, Guest, Stage
 from securechat.server.listeners import METRICS, SERVED, format_place, open_listeners
 from securechat.server.repeats import FaultLog
 from securechat.server.rooms import Rooms
 from securechat.server.session import Services, Session, clock_ms
 from securechat.server.sink import Sink
 from securechat.server.upkeep import Upkeep
-from securechat.transport.channel import take_socket
+from securechat.transport.channel import peer_of, take_socket
 from securechat.transport.tls import ServerTls
 from securechat.transport.tls_channel import TlsChannel
 
@@ -131,10 +132,11 @@ class Server:
             await upkeep.expire()
             listeners = await open_listeners(self._configuration.host, self._configuration.port, SERVED)
             faults = FaultLog()
-            report = partial(faults.report, "messages could not be stored")
+            report = partial(_report_failure, faults, upkeep)
             committer = Committer(log, rooms, clock_ms, report, allowed.in_flight_bytes)
             services = Services(log, rooms, committer, self._access, self._configuration.may_create, allowed, faults)
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._gate.run)
                 nursery.start_soon(committer.run)
                 nursery.start_soon(rooms.tell_changes)
                 nursery.start_soon(services.laggards.watch)
@@ -176,40 +178,54 @@ class Server:
 
     async def _accept(self, services: Services, stream: trio.SocketStream) -> None:
         """Serve one connection: the one place where whatever goes wrong ends that connection alone."""
-        tls = self._tls
         try:
-            channel = TlsChannel(take_socket(stream), tls.context)
+            sock = take_socket(stream)
         except OSError:  # gone already
             services.closed["handshake"] += 1
             return
+        peer = peer_of(sock)
         try:
-            with self._gate.count(channel.peer) as exceeded:
-                if self._gate.is_flooded or not await self._shake_hands(channel):
-                    services.closed["handshake"] += 1
-                elif exceeded:
-                    services.closed["rate"] += 1
-                    await _turn_away(channel, exceeded)
-                else:
-                    await self._run_session(Session(services, channel, tls.pin))
+            with self._gate.enter(peer) as guest:
+                await self._receive(services, sock, guest)
+            if guest.scope.cancelled_caught:
+                services.closed["rate" if guest.stage is Stage.IDLE else "handshake"] += 1
         except Exception:
             services.closed["internal"] += 1
-            if self._access.may_log(channel.peer):
+            if self._access.may_log(peer):
                 _logger.exception("a fault of this server ended a connection; please report it")
+        finally:
+            sock.close()
+
+    async def _receive(self, services: Services, sock: socket.socket, guest: Guest) -> None:
+        tls = self._tls
+        channel = await self._shake_hands(sock, guest, tls)
+        if channel is None:
+            services.closed["handshake"] += 1
+            return
+        try:
+            if guest.exceeded:
+                services.closed["rate"] += 1
+                await _turn_away(channel, guest.exceeded)
+            else:
+                session = Session(services, channel, tls.pin)
+                session.on_joined = guest.join
+                guest.say_goodbye = session.displace
+                await self._run_session(session)
         finally:
             channel.abort()
 
-    async def _shake_hands(self, channel: TlsChannel) -> bool:
-        """Do the TLS handshake; tell whether a securechat client is at the other end."""
-        if not await self._gate.wait(channel.peer):
-            return False
+    async def _shake_hands(self, sock: socket.socket, guest: Guest, tls: ServerTls) -> TlsChannel | None:
+        """Do the TLS handshake; return the channel if a securechat client is at the other end."""
         with trio.move_on_after(self._configuration.allowed.handshake_seconds):
             try:
-                await channel.handshake()
+                channel = await self._gate.shake_hands(guest, sock, tls.context)
             except (ssl.SSLError, ChannelClosedError) as error:
-                _logger.debug("no TLS with %s: %s", channel.peer, error)
-                return False
-            return channel.alpn == labels.ALPN
-        return False
+                _logger.debug("no TLS with %s: %s", guest.network, error)
+                return None
+            if channel.alpn == labels.ALPN:
+                return channel
+            channel.abort()
+        return None
 
     async def _run_session(self, session: Session) -> None:
         self._sessions.add(session)
@@ -234,3 +250,10 @@ def _open_log(data: Path | None, allowed: ServerLimits) -> RoomLog:
     if data is None:
         return MemoryLog(allowed.memory_bytes)
     return SqliteLog.open(make_private_directory(data) / HISTORY_FILE, allowed.kept_bytes)
+
+
+def _report_failure(faults: FaultLog, upkeep: Upkeep, error: StorageError) -> None:
+    """Report that messages could not be stored; let what is old make room if the log is full."""
+    if isinstance(error, LogFullError):
+        upkeep.hasten()
+    faults.report("messages could not be stored", error)

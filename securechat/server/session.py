@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ import trio
 
 from securechat import limits
 from securechat.errors import ChannelClosedError, ProtocolError, StorageError
+from securechat.history.age import to_clock
 from securechat.history.log import RoomLog
 from securechat.limits import ServerLimits
 from securechat.protocol import chain, proof
@@ -37,7 +39,8 @@ from securechat.protocol.messages import (
     Welcome,
 )
 from securechat.server.access import AccessLog
-from securechat.server.buckets import AddressBuckets, Bucket
+from securechat.server.admission import Admission, Refusal
+from securechat.server.buckets import Bucket
 from securechat.server.commit import Committer
 from securechat.server.laggards import Laggards
 from securechat.server.repeats import FaultLog
@@ -50,8 +53,8 @@ _NO_SUBJECT = bytes(chain.ENVELOPE_ID_BYTES)
 
 
 def clock_ms() -> int:
-    """Return the server's clock in ms since 1970 UTC."""
-    return time.time_ns() // 1_000_000
+    """Return the server's clock in ms since 1970 UTC, within what calendars can show."""
+    return to_clock(time.time())
 
 
 @dataclass
@@ -66,8 +69,7 @@ class Services:
         may_create: Whether members may create rooms.
         allowed: The limits.
         faults: Logs what is wrong with the disk.
-        refused_joins: Tokens for joins that fail, by address.
-        creations: Tokens for rooms created, by address.
+        admission: Decides who gets into a room.
         laggards: The sessions whose socket is full.
         closed: How many connections ended for which reason.
         refused: How many requests were refused for which reason.
@@ -80,15 +82,13 @@ class Services:
     may_create: bool = True
     allowed: ServerLimits = limits.SERVER
     faults: FaultLog = field(default_factory=FaultLog)
-    refused_joins: AddressBuckets = field(init=False)
-    creations: AddressBuckets = field(init=False)
+    admission: Admission = field(init=False)
     laggards: Laggards = field(init=False)
     closed: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.refused_joins = AddressBuckets(*self.allowed.refused_joins, trio.current_time)
-        self.creations = AddressBuckets(*self.allowed.creations, trio.current_time)
+        self.admission = Admission(self.rooms, self.allowed, may_create=self.may_create)
         self.laggards = Laggards(self.allowed.outboxes_bytes)
 
 
@@ -99,6 +99,9 @@ class Session:
         services: What all sessions share.
         channel: The connection, after its handshake.
         spki_hash: SHA-256 of the public key under which this connection was accepted, 32 bytes.
+
+    Attributes:
+        on_joined: Called when it has joined a room.
     """
 
     def __init__(self, services: Services, channel: Channel, spki_hash: bytes) -> None:
@@ -127,6 +130,7 @@ class Session:
         self._ending: Reason | None = None
         self._retry_after = 0
         self._is_mute = False  # GOODBYE was said, or is all that is left to say
+        self.on_joined: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Serve the connection until either side ends it."""
@@ -233,6 +237,11 @@ class Session:
             self._retry_after = retry_after
             self._reading.cancel()
 
+    def displace(self, why: str) -> None:
+        """Say GOODBYE at once, as the session has to make way for a newcomer; the caller cancels ``run``."""
+        self.send(Goodbye(Reason.RATE, limits.DISPLACED_RETRY, why).encode())
+        self._is_mute = True
+
     async def _say_goodbye(self, reason: Reason | None) -> None:
         """Wait for what is in flight, leave, say why, flush and close; all of it within a deadline."""
         with trio.move_on_after(limits.GOODBYE_TIMEOUT):
@@ -281,50 +290,28 @@ class Session:
 
     async def _on_join(self, message: Join) -> None:
         await _pay(self._joins)
-        refused = self._services.refused_joins.of(self._channel.peer)
-        if wait := refused.wait():
-            self._refuse(message.ref, Code.RATE, "too many refused joins from your address", wait)
-            return
+        if refusal := await self._join(message):
+            self._refuse(message.ref, *refusal)
+            if refusal.is_failure:  # throttle who does it, not its neighbours
+                self._joins.spend(limits.FAILED_JOIN)
+
+    async def _join(self, message: Join) -> Refusal | None:
+        """Let the peer into a room, or return why not. The proof comes first; a bad one asks for nothing else."""
         if not proof.is_proven(message.address, message.proof, self._challenge, self._spki_hash):
-            refused.take()
-            self._refuse(message.ref, Code.BAD_PROOF, "the proof does not verify")
-        elif any(m.room.address == message.address for m in self._members.values()):
-            self._refuse(message.ref, Code.ALREADY_JOINED, "this connection is in that room")
-        elif len(self._members) >= (most := self._allowed.rooms_per_connection):
-            self._refuse(message.ref, Code.TOO_MANY_ROOMS, f"at most {most} rooms on one connection")
-        else:
-            await self._join(message)
-
-    async def _join(self, message: Join) -> None:
-        """Join a room whose proof was verified."""
-        services = self._services
+            return Refusal(Code.BAD_PROOF, "the proof does not verify")
+        if any(m.room.address == message.address for m in self._members.values()):
+            return Refusal(Code.ALREADY_JOINED, "this connection is in that room")
+        if len(self._members) >= (most := self._allowed.rooms_per_connection):
+            return Refusal(Code.TOO_MANY_ROOMS, f"at most {most} rooms on one connection")
+        left = self._reading.deadline - trio.current_time() - limits.JOIN_MARGIN
+        enter = partial(self._admit_if_room, message)
         try:
-            found = await services.rooms.find(message.address, may_create=False)
-            if found is None and message.may_create and await self._may_create(message.ref):
-                found = await services.rooms.find(message.address, may_create=True)
+            return await self._services.admission.join(
+                self._channel.peer, message, min(limits.JOIN_PATIENCE, left), enter
+            )
         except StorageError as error:
-            services.faults.report("a room could not be opened", error)
-            self._refuse(message.ref, Code.STORAGE, "the room could not be stored", limits.STORAGE_RETRY)
-            return
-        if found is not None:
-            self._admit_if_room(message, *found)
-            return
-        services.refused_joins.of(self._channel.peer).take()  # whatever the answer was: it may have been a guess
-        if not message.may_create:
-            self._refuse(message.ref, Code.NO_SUCH_ROOM, "nobody has used this address")
-
-    async def _may_create(self, ref: int) -> bool:
-        """Tell whether this peer may create a room now; if not, it is told why."""
-        if not self._services.may_create:
-            self._refuse(ref, Code.ROOMS_CLOSED, "this server takes no new rooms")
-            return False
-        if await self._services.log.count_rooms() >= (most := self._allowed.rooms):
-            self._refuse(ref, Code.ROOMS_CLOSED, f"this server has its {most} rooms")
-            return False
-        if wait := self._services.creations.of(self._channel.peer).take():
-            self._refuse(ref, Code.RATE, "too many new rooms from your address", wait)
-            return False
-        return True
+            self._services.faults.report("a room could not be opened", error)
+            return Refusal(Code.STORAGE, "the room could not be stored", limits.STORAGE_RETRY)
 
     def _admit_if_room(self, message: Join, room: Room, created: bool) -> None:
         if len(room.members) >= (most := self._allowed.members_per_room):
@@ -335,6 +322,7 @@ class Session:
     def _admit(self, message: Join, room: Room, created: bool) -> None:
         member, reply = room.join(self, message.ref, message.presence, created=created)
         self._members[room.handle] = member
+        self.on_joined()
         self._connection.admit(room.handle)
         self.send(reply)
         if member.presence:

@@ -1,8 +1,7 @@
 """What a server does besides: it removes what is kept no longer."""
 
 import logging
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -10,62 +9,69 @@ import trio
 from securechat import limits
 from securechat.errors import StorageError
 from securechat.history.log import Retention, RoomLog
+from securechat.server.repeats import OnceAMinute
 from securechat.server.rooms import Rooms
 
-_FOR_EVER: Final = 1e9  # seconds
+_TICK: Final = 1.0
 _logger = logging.getLogger("securechat.server")
 
 
 class Upkeep:
     """Keeps a room log within its bounds.
 
+    Whatever goes wrong in one task of it (a full disk, a foreign file, a clock out of any range) ends neither the
+    server nor the other tasks: it is logged, the same once a minute, and the task is tried again when it is due.
+
     Args:
         log: The log.
         rooms: The rooms in use.
         retention: What is kept.
-        wall: Returns seconds since 1970 UTC.
     """
 
-    def __init__(
-        self,
-        log: RoomLog,
-        rooms: Rooms,
-        retention: Retention,
-        wall: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, log: RoomLog, rooms: Rooms, retention: Retention) -> None:
         self._log = log
         self._rooms = rooms
         self._retention = retention
-        self._wall = wall
-        self._offset = wall() - trio.current_time()
-        # A box may start with a wrong clock and be told the time later.
-        self._trusted_from = trio.current_time() + limits.CLOCK_TRUST
+        self._due = 0.0
+        self._repeats = OnceAMinute(trio.current_time)
 
     async def run(self) -> None:
         """Run for ever."""
+        self._due = trio.current_time() + limits.EXPIRY_INTERVAL
         while True:
-            await trio.sleep(limits.EXPIRY_INTERVAL)
-            await self.expire()
+            await trio.sleep(min(_TICK, limits.EXPIRY_INTERVAL))
+            if trio.current_time() >= self._due:
+                self._due = trio.current_time() + limits.EXPIRY_INTERVAL
+                await self.expire()
+                await self._attempt("free space could not be given back", self._log.shrink)
+
+    def hasten(self) -> None:
+        """Expire at the next tick: the log is full."""
+        self._due = 0.0
 
     async def expire(self) -> None:
-        """Remove what is kept no longer."""
+        """Remove what is kept no longer, and record what is in use."""
         self._watch_clock()
-        retention = self._retention
-        if trio.current_time() < self._trusted_from:
-            retention = retention._replace(seconds=_FOR_EVER)
-        try:
-            self._rooms.set_oldest(await self._log.expire(retention, int(self._wall() * 1000)))
-        except StorageError as error:
-            _logger.error("old messages could not be removed: %s", error)
+        await self._attempt("old messages could not be removed", self._expire_messages)
+        await self._attempt("empty rooms could not be removed", self._rooms.forget_empty)
+        await self._attempt("the use of rooms could not be recorded", self._rooms.record_use)
+
+    async def _expire_messages(self) -> None:
+        self._rooms.set_oldest(await self._log.expire(self._retention))
 
     def _watch_clock(self) -> None:
-        """Expire nothing by age for a while after the clock was set: it may have been set wrong."""
-        offset = self._wall() - trio.current_time()
-        jump, self._offset = offset - self._offset, offset
-        if abs(jump) > limits.CLOCK_JUMP:
-            self._trusted_from = trio.current_time() + limits.CLOCK_TRUST
+        if jump := self._log.age.look():
             _logger.warning(
-                "the clock jumped by %+.0f s; for the next %.0f s no message is removed for its age: check the clock",
-                jump,
-                limits.CLOCK_TRUST,
+                "the clock jumped by %+.0f s; messages expire by the time that this server runs: check the clock", jump
             )
+
+    async def _attempt(self, failure: str, task: Callable[[], Awaitable[None]]) -> None:
+        """Run one task; ``failure`` says what it means when it fails. Whatever it raises, the other tasks go on."""
+        try:
+            await task()
+        except (StorageError, OSError) as error:
+            if self._repeats.is_due(f"{failure}: {error}"):
+                _logger.error("%s: %s", failure, error)
+        except Exception:
+            if self._repeats.is_due(failure):
+                _logger.exception("%s, by a fault of this server; please report it", failure)

@@ -260,7 +260,7 @@ def test_history_survives_in_a_file_of_a_known_version(member: Home, server: Ser
     server.stop()
     connection = sqlite3.connect(server.data / "history.sqlite")
     try:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
         assert connection.execute("PRAGMA application_id").fetchone() == (0x53434C47,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -13,7 +13,7 @@ import trio
 import trustme
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from securechat import labels
+from securechat import labels, limits
 from securechat.client.address import ServerAddress
 from securechat.client.profile import Profile
 from securechat.client.trust import Trust, connect
@@ -366,7 +366,11 @@ async def test_a_peer_that_does_tls_and_then_says_nothing_is_given_up_in_time(
         assert peer.heard == b""
 
 
-async def test_a_peer_that_closes_at_once_is_told(tmp_path: Path, known: KnownHosts, tls: ServerTls) -> None:
+async def test_a_peer_that_closes_at_once_is_told(
+    tmp_path: Path, known: KnownHosts, tls: ServerTls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BUSY_PATIENCE", 0.0)
+
     async def close(stream: trio.SocketStream) -> None:
         await stream.aclose()
 

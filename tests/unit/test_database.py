@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from securechat.database import open_database, reported, transaction
+from securechat.database import Migration, open_database, reported, transaction
 from securechat.errors import CorruptError, StorageError, StorageFullError
 
 SCHEMA = """
@@ -14,16 +14,23 @@ CREATE TABLE parts (name TEXT NOT NULL REFERENCES things) STRICT;
 """
 
 
-def open_it(path: Path, *, application_id: int = 7, version: int = 3) -> sqlite3.Connection:
-    return open_database(path, application_id=application_id, version=version, schema=SCHEMA)
+MORE = "CREATE TABLE more (name TEXT) STRICT"
+
+
+def open_it(path: Path, *migrations: Migration, application_id: int = 7) -> sqlite3.Connection:
+    return open_database(path, application_id=application_id, migrations=(SCHEMA, *migrations))
+
+
+def tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def test_a_new_database_has_the_schema_and_its_marks(tmp_path: Path) -> None:
-    connection = open_it(tmp_path / "db")
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert names == {"things", "parts"}
+    connection = open_it(tmp_path / "db", MORE, lambda _: None)
+    assert tables(connection) == {"things", "parts", "more"}
     assert connection.execute("PRAGMA application_id").fetchone() == (7,)
     assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,), "incremental"
     connection.close()
 
 
@@ -53,11 +60,45 @@ def test_references_are_enforced(tmp_path: Path) -> None:
 def test_a_schema_that_fails_leaves_an_empty_database_and_no_connection(tmp_path: Path) -> None:
     path = tmp_path / "db"
     with pytest.raises(StorageError, match="cannot be used"):
-        open_database(path, application_id=7, version=1, schema="CREATE TABLE good (x); CREATE TABLE bad (")
+        open_database(path, application_id=7, migrations=("CREATE TABLE good (x); CREATE TABLE bad (",))
     connection = open_it(path)
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert names == {"things", "parts"}, "the transaction took the first table back"
+    assert tables(connection) == {"things", "parts"}, "the transaction took the first table back"
     connection.close()
+
+
+def test_an_older_file_goes_through_what_is_missing(tmp_path: Path) -> None:
+    first = open_it(tmp_path / "db")
+    first.execute("INSERT INTO things VALUES ('a', 1)")
+    first.close()
+    seen = []
+
+    def grow(connection: sqlite3.Connection) -> None:
+        seen.append(connection.execute("PRAGMA user_version").fetchone())
+        connection.execute("UPDATE things SET size = size + 1")
+
+    for _ in range(2):
+        connection = open_it(tmp_path / "db", grow, MORE)
+        assert tables(connection) == {"things", "parts", "more"}
+        assert connection.execute("SELECT * FROM things").fetchall() == [("a", 2)], "once"
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        connection.close()
+    assert seen == [(1,)]
+
+
+def test_a_migration_that_fails_leaves_the_version_it_began_with(tmp_path: Path) -> None:
+    open_it(tmp_path / "db").close()
+    with pytest.raises(StorageError, match="cannot be used"):
+        open_it(tmp_path / "db", MORE, "CREATE TABLE half (x); CREATE TABLE things (x)")
+    connection = open_it(tmp_path / "db", MORE)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,), "what went well is kept"
+    assert tables(connection) == {"things", "parts", "more"}
+    connection.close()
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    open_it(tmp_path / "db", MORE).close()
+    with pytest.raises(StorageError, match=r"newer securechat \(schema 2, this one knows 1\)"):
+        open_it(tmp_path / "db")
 
 
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
@@ -129,5 +170,5 @@ def test_another_programs_database_is_left_byte_for_byte(tmp_path: Path) -> None
     connection.close()
     before = path.read_bytes()
     with pytest.raises(StorageError):
-        open_database(path, application_id=1, version=1, schema="CREATE TABLE ours (x)")
+        open_database(path, application_id=1, migrations=("CREATE TABLE ours (x)",))
     assert path.read_bytes() == before

@@ -49,7 +49,7 @@ def test_a_time_span_is_a_number_and_a_unit(text: str | int, seconds: int) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "h", "-1h", "1.5h", "1 h", "1y", "1H", "1h30m", "1234567890", "h1", " 1h", "1h\n", -1]
+    "text", ["", "h", "-1h", "1.5h", "1 h", "1y", "1H", "1h30m", "1" * 31, "h1", " 1h", "1h\n", -1]
 )
 def test_anything_else_is_no_time_span(text: str | int) -> None:
     with pytest.raises(click.BadParameter, match="is no time span"):

@@ -335,6 +335,30 @@ def test_another_log_is_a_rollback(profiles: Profiles, log: Log, ann: Member) ->
     assert reader.transcript.position.log_id == OTHER_LOG_ID
 
 
+def test_a_room_that_never_held_a_message_may_begin_again(profiles: Profiles, ann: Member) -> None:
+    reader = profiles.reader()
+    reader.follow(Log(log_id=OTHER_LOG_ID))
+    log = Log()
+    log.fill(ann, 2)
+    events = reader.follow(log)
+    assert (kinds(events), texts(events)) == ([], ["line 1", "line 2"])
+
+
+def test_a_stored_position_before_the_first_message_binds_to_no_log(profiles: Profiles, log: Log, ann: Member) -> None:
+    log.fill(ann, 30)
+    events = profiles.reader(position=position_in(Log(log_id=OTHER_LOG_ID), 0)).follow(log)
+    assert kinds(events) == []
+    assert texts(events) == [f"line {n}" for n in range(11, 31)]
+
+
+def test_a_log_whose_message_was_announced_may_not_begin_again(profiles: Profiles, log: Log, ann: Member) -> None:
+    reader = profiles.reader()
+    reader.follow(log)
+    log.fill(ann, 2)
+    assert reader.deliver(log, 2) == [], "one is missing before it, and is asked for"
+    assert kinds(reader.follow(Log(log_id=OTHER_LOG_ID))) == [Kind.ROLLBACK]
+
+
 def test_another_log_than_the_stored_one_is_a_rollback(profiles: Profiles, log: Log, ann: Member) -> None:
     log.fill(ann, 2)
     stored = Position(OTHER_LOG_ID, 7, bytes(32))

@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from securechat import limits
+from securechat.history.age import Clocks
 from securechat.history.log import Append, Appended, Retention, RoomLog, fair_share
 from securechat.history.memory import MemoryLog
 from securechat.history.sqlite import SqliteLog
@@ -17,7 +19,7 @@ ADDRESS = bytes(range(32))
 OTHER_ADDRESS = bytes(range(32, 64))
 LOG_ID = b"log id, 16 bytes"
 OTHER_LOG_ID = b"another 16 bytes"
-KEEP_ALL = Retention(10**9, 10**9)
+KEEP_ALL = Retention(None, None)
 
 
 def next_hash(before: bytes, sequence: int, envelope: bytes) -> bytes:
@@ -36,9 +38,27 @@ def letters(count: int, first: int = 1) -> list[bytes]:
     return [b"envelope %d" % number for number in range(first, first + count)]
 
 
+class Hands:
+    """A clock that a test sets: the age clock of the log starts at 0 and shows what the steady one does."""
+
+    steady = 0.0
+    wall = 0.0
+
+    def set_ms(self, age: int) -> None:
+        self.steady = self.wall = age / 1000
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
 @pytest.fixture(params=["memory", "sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RoomLog]:
-    made: RoomLog = MemoryLog() if request.param == "memory" else SqliteLog.open(tmp_path / "log.db")
+async def log(request: pytest.FixtureRequest, tmp_path: Path, hands: Hands) -> AsyncIterator[RoomLog]:
+    clocks = Clocks(lambda: hands.steady, lambda: hands.wall)
+    made: RoomLog
+    made = MemoryLog(clocks=clocks) if request.param == "memory" else SqliteLog.open(tmp_path / "log.db", clocks=clocks)
+    made.age.now()
     yield made
     await made.aclose()
 
@@ -205,7 +225,7 @@ async def test_a_page_backward_from_the_oldest_is_empty_and_gives_the_hash_befor
 ) -> None:
     room = await make_room(log)
     await fill(log, room, letters(5))
-    assert await log.expire(Retention(10**9, 3), 2000) == {room: 3}
+    assert await log.expire(Retention(None, 3)) == {room: 3}
     page = await log.read(room, Direction.BACKWARD, sequence, 10)
     assert page == (3, 5, 3, chain_of(letters(5))[2], ())
 
@@ -213,7 +233,7 @@ async def test_a_page_backward_from_the_oldest_is_empty_and_gives_the_hash_befor
 async def test_a_page_forward_from_before_the_oldest_begins_at_the_oldest(log: RoomLog) -> None:
     room = await make_room(log)
     await fill(log, room, letters(5))
-    await log.expire(Retention(10**9, 3), 2000)
+    await log.expire(Retention(None, 3))
     page = await log.read(room, Direction.FORWARD, 1, 2)
     assert page == (3, 5, 3, chain_of(letters(5))[2], (Record(1002, b"envelope 3"), Record(1003, b"envelope 4")))
 
@@ -276,55 +296,76 @@ async def test_pages_read_one_after_the_other_chain_up_to_the_head(log: RoomLog)
 async def test_nothing_expires_while_it_is_kept(log: RoomLog) -> None:
     room = await make_room(log)
     await fill(log, room, letters(3), clock=1000)
-    assert await log.expire(KEEP_ALL, 10**6) == {}
+    assert await log.expire(KEEP_ALL) == {}
     assert len((await log.read(room, Direction.FORWARD, 1, 10)).records) == 3
 
 
-async def test_messages_expire_by_age_to_the_millisecond(log: RoomLog) -> None:
+async def age(log: RoomLog, hands: Hands, room: int, envelopes: Iterable[bytes], first: int = 1000) -> None:
+    """Append envelopes whose stamps are ``first``, ``first + 1`` and so on; members see the same clock."""
+    for at, envelope in enumerate(envelopes, first):
+        hands.set_ms(at)
+        await log.append([Append(room, at, envelope)])
+
+
+async def test_messages_expire_by_age_to_the_millisecond(log: RoomLog, hands: Hands) -> None:
     room = await make_room(log)
-    await fill(log, room, letters(3), clock=1000)
+    await age(log, hands, room, letters(3))
     retention = Retention(0.5, 100)
-    assert await log.expire(retention, 1500) == {}, "a message is kept for its whole time"
-    assert await log.expire(retention, 1501) == {room: 2}
+    hands.set_ms(1500)
+    assert await log.expire(retention) == {}, "a message is kept for its whole time"
+    hands.set_ms(1501)
+    assert await log.expire(retention) == {room: 2}
     page = await log.read(room, Direction.FORWARD, 1, 10)
     assert page == (2, 3, 2, chain_of(letters(3))[1], (Record(1001, b"envelope 2"), Record(1002, b"envelope 3")))
-    assert await log.expire(retention, 1501) == {}, "only what changed is told"
+    assert await log.expire(retention) == {}, "only what changed is told"
 
 
 async def test_messages_expire_by_count_in_each_room(log: RoomLog) -> None:
     one, two = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
     await fill(log, one, letters(5))
     await fill(log, two, letters(2))
-    assert await log.expire(Retention(10**9, 2), 5000) == {one: 4}
+    assert await log.expire(Retention(None, 2)) == {one: 4}
     assert (await log.read(one, Direction.FORWARD, 1, 10)).first == 4
     assert (await log.read(two, Direction.FORWARD, 1, 10)).first == 1
 
 
-async def test_the_stricter_of_age_and_count_decides(log: RoomLog) -> None:
+async def test_the_stricter_of_age_and_count_decides(log: RoomLog, hands: Hands) -> None:
     room = await make_room(log)
-    await fill(log, room, letters(6), clock=1000)
-    assert await log.expire(Retention(1, 5), 2003) == {room: 4}
-    assert await log.expire(Retention(1, 2), 2003) == {room: 5}
+    await age(log, hands, room, letters(6))
+    hands.set_ms(2003)
+    assert await log.expire(Retention(1, 5)) == {room: 4}
+    assert await log.expire(Retention(1, 2)) == {room: 5}
 
 
-async def test_a_clock_set_back_leaves_no_hole(log: RoomLog) -> None:
+@pytest.mark.parametrize("clock", [0, 1, 4_102_444_800_000, limits.CLOCK_LAST, 2**53 - 1, 2**63 - 1])
+async def test_what_a_message_is_stamped_says_nothing_of_its_age(log: RoomLog, hands: Hands, clock: int) -> None:
     room = await make_room(log)
-    await log.append([Append(room, clock, b"at %d" % clock) for clock in (9000, 1000, 1001, 9001)])
-    assert await log.expire(Retention(1, 100), 9500) == {}, "what is old stays behind what is not"
-    assert len((await log.read(room, Direction.FORWARD, 1, 10)).records) == 4
-    assert await log.expire(Retention(1, 100), 10_001) == {room: 4}, "and goes with it"
+    for at, stamp in enumerate((1000, clock, 1002)):
+        hands.set_ms(1000 + at)
+        await log.append([Append(room, stamp, b"%d" % at)])
+    assert await log.expire(Retention(10, 100)) == {}
+    hands.set_ms(2002)
+    assert await log.expire(Retention(1, 100)) == {room: 3}
+    hands.set_ms(2003)
+    assert await log.expire(Retention(1, 100)) == {room: 4}
 
 
-async def test_a_clock_set_back_expires_nothing_early(log: RoomLog) -> None:
+@pytest.mark.parametrize("bound", [None, inf, 10**9, 10.0**300, 10**30, 2**63])
+async def test_a_bound_of_any_size_is_one(log: RoomLog, hands: Hands, bound: float | None) -> None:
     room = await make_room(log)
-    await fill(log, room, letters(2), clock=10**9)
-    assert await log.expire(Retention(1, 100), 5) == {}
+    await age(log, hands, room, letters(3))
+    hands.set_ms(10**9)
+    assert await log.expire(Retention(seconds=bound, messages=2)) == {room: 2}
+    if not isinstance(bound, float):
+        assert await log.expire(Retention(seconds=None, messages=bound)) == {}
+    assert await log.expire(Retention(None, None, room_bytes=10**30, total_bytes=10**30)) == {}
 
 
-async def test_a_room_outlives_its_messages(log: RoomLog) -> None:
+async def test_a_room_outlives_its_messages(log: RoomLog, hands: Hands) -> None:
     room = await make_room(log)
     await fill(log, room, letters(3))
-    assert await log.expire(Retention(0, 100), 10**6) == {room: 4}
+    hands.set_ms(1)
+    assert await log.expire(Retention(0, 100)) == {room: 4}
     head = chain_of(letters(3))[3]
     assert await log.open_room(ADDRESS, OTHER_LOG_ID) == ((room, LOG_ID, 4, 3, head), False)
     for direction in Direction:
@@ -335,14 +376,15 @@ async def test_a_room_outlives_its_messages(log: RoomLog) -> None:
 async def test_none_kept_by_count_is_none_kept(log: RoomLog) -> None:
     room = await make_room(log)
     await fill(log, room, letters(3))
-    assert await log.expire(Retention(10**9, 0), 2000) == {room: 4}
-    assert await log.expire(Retention(10**9, 0), 2000) == {}
+    assert await log.expire(Retention(None, 0)) == {room: 4}
+    assert await log.expire(Retention(None, 0)) == {}
 
 
-async def test_the_chain_goes_on_after_everything_expired(log: RoomLog) -> None:
+async def test_the_chain_goes_on_after_everything_expired(log: RoomLog, hands: Hands) -> None:
     room = await make_room(log)
     await fill(log, room, letters(3))
-    await log.expire(Retention(0, 100), 10**6)
+    hands.set_ms(1)
+    await log.expire(Retention(0, 100))
     hashes = chain_of([*letters(3), b"new"])
     assert await log.append([Append(room, 2000, b"new")]) == [(4, 2000, hashes[4])]
     assert await log.read(room, Direction.FORWARD, 1, 10) == (4, 4, 4, hashes[3], (Record(2000, b"new"),))
@@ -352,7 +394,7 @@ async def test_the_chain_goes_on_after_everything_expired(log: RoomLog) -> None:
 async def test_an_expired_envelope_is_new_again(log: RoomLog) -> None:
     room = await make_room(log)
     await fill(log, room, [b"same", b"other"])
-    await log.expire(Retention(10**9, 1), 2000)
+    await log.expire(Retention(None, 1))
     (again,) = await log.append([Append(room, 3000, b"same")])
     assert again == (3, 3000, chain_of([b"same", b"other", b"same"])[3])
 
@@ -360,7 +402,7 @@ async def test_an_expired_envelope_is_new_again(log: RoomLog) -> None:
 async def test_a_resend_of_a_kept_message_is_known_after_others_expired(log: RoomLog) -> None:
     room = await make_room(log)
     await fill(log, room, letters(5), clock=1000)
-    await log.expire(Retention(10**9, 2), 2000)
+    await log.expire(Retention(None, 2))
     assert await log.append([Append(room, 9000, b"envelope 5")]) == [(5, 1004, b"")]
 
 
@@ -375,20 +417,65 @@ async def test_rooms_are_counted(log: RoomLog) -> None:
 async def test_a_room_keeps_so_many_bytes(log: RoomLog) -> None:
     room = await make_room(log)
     await fill(log, room, [bytes([number]) * 1000 for number in range(5)])
-    assert await log.expire(Retention(10**9, 100, room_bytes=3999), 2000) == {room: 3}
-    assert await log.expire(Retention(10**9, 100, room_bytes=3000), 2000) == {}
+    assert await log.expire(Retention(None, 100, room_bytes=3999)) == {room: 3}
+    assert await log.expire(Retention(None, 100, room_bytes=3000)) == {}
     await fill(log, room, [b"a" * 1, b"b" * 999])
-    assert await log.expire(Retention(10**9, 100, room_bytes=3000), 2000) == {room: 4}
-    assert await log.expire(Retention(10**9, 100, room_bytes=0), 2000) == {room: 8}
+    assert await log.expire(Retention(None, 100, room_bytes=3000)) == {room: 4}
+    assert await log.expire(Retention(None, 100, room_bytes=0)) == {room: 8}
 
 
 async def test_when_all_rooms_hold_too_much_the_largest_lose_their_oldest(log: RoomLog) -> None:
     large, small = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
     await fill(log, large, [bytes([number]) * 1000 for number in range(8)])
     await fill(log, small, [bytes([number]) * 1000 for number in range(2)])
-    assert await log.expire(Retention(10**9, 100, total_bytes=6000), 2000) == {large: 5}
-    assert await log.expire(Retention(10**9, 100, total_bytes=6000), 2000) == {}
-    assert await log.expire(Retention(10**9, 100, total_bytes=2000), 2000) == {large: 8, small: 2}
+    assert await log.expire(Retention(None, 100, total_bytes=6000)) == {large: 5}
+    assert await log.expire(Retention(None, 100, total_bytes=6000)) == {}
+    assert await log.expire(Retention(None, 100, total_bytes=2000)) == {large: 8, small: 2}
+
+
+async def test_the_largest_rooms_are_those_with_the_most_bytes(log: RoomLog) -> None:
+    large, small = await make_room(log), await make_room(log, OTHER_ADDRESS, OTHER_LOG_ID)
+    await fill(log, large, [bytes([number]) * 1000 for number in range(6)])
+    await fill(log, small, [bytes([number]) * 10 for number in range(100)])
+    assert await log.expire(Retention(None, None, total_bytes=3000)) == {large: 5}
+
+
+async def test_a_room_that_never_held_a_message_is_forgotten(log: RoomLog, hands: Hands) -> None:
+    addresses = [bytes([number]) * 32 for number in range(4)]
+    made = []
+    for at, address in enumerate(addresses):
+        hands.set_ms(at)
+        await make_room(log, address)
+        made.append(log.age.now())
+    await fill(log, await make_room(log, addresses[3]), [b"said"])
+    assert await log.list_empty(None, 10, ()) == addresses[:3]
+    assert await log.list_empty(None, 2, {addresses[0]}) == addresses[1:3]
+    assert await log.list_empty(made[2], 10, ()) == addresses[:2]
+    assert await log.forget([addresses[0], addresses[3], bytes(32), b"x" * 32]) == 1
+    assert await log.count_rooms() == 3
+    assert await log.open_room(addresses[0], None) is None
+    kept = await log.open_room(addresses[3], None)
+    assert kept is not None, "it held a message"
+    assert kept[0].newest == 1
+    assert (await log.open_room(addresses[0], OTHER_LOG_ID) or [None, False])[1]
+
+
+async def test_a_room_whose_messages_expired_is_not_forgotten(log: RoomLog) -> None:
+    room = await make_room(log)
+    await fill(log, room, letters(2))
+    await log.expire(Retention(None, 0))
+    assert await log.list_empty(None, 10, ()) == []
+    assert await log.forget([ADDRESS]) == 0
+
+
+async def test_a_room_in_use_is_not_the_one_unused_for_longest(log: RoomLog, hands: Hands) -> None:
+    first, second = await make_room(log), await make_room(log, OTHER_ADDRESS)
+    hands.set_ms(5)
+    await log.record({first, 12345})
+    assert await log.list_empty(None, 10, ()) == [OTHER_ADDRESS, ADDRESS]
+    assert await log.list_empty(log.age.now(), 10, ()) == [OTHER_ADDRESS]
+    await log.record(range(second, second + 1200))
+    assert await log.list_empty(log.age.now(), 10, ()) == []
 
 
 @pytest.mark.parametrize(
@@ -414,4 +501,4 @@ async def test_a_deleted_room_was_never_there(log: RoomLog) -> None:
     assert opened[1]
     assert opened[0][1:] == (OTHER_LOG_ID, 1, 0, chain.root(ADDRESS, OTHER_LOG_ID))
     await fill(log, opened[0].room, letters(2))
-    assert await log.expire(Retention(10**9, 1), 2000) == {opened[0].room: 2, other: 3}
+    assert await log.expire(Retention(None, 1)) == {opened[0].room: 2, other: 3}

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ import pytest
 import trio
 
 from securechat import database
-from securechat.errors import StorageError, StorageFullError
-from securechat.history import sqlite
+from securechat.errors import LogFullError, StorageError, StorageFullError
+from securechat.history import schema
+from securechat.history.age import Clocks
 from securechat.history.log import Append, Retention
 from securechat.history.sqlite import SqliteLog
 from securechat.protocol import chain
@@ -21,6 +24,7 @@ from securechat.protocol.messages import Direction
 
 ADDRESS = bytes(range(32))
 LOG_ID = b"log id, 16 bytes"
+VERSION = len(schema.migrations())
 
 
 @pytest.fixture
@@ -52,9 +56,9 @@ def edit(path: Path, *statements: str) -> None:
 
 
 def damage(path: Path) -> None:
-    """Overwrite all but the first two pages of a database."""
+    """Overwrite what a database has beside its schema, the roots of its tables and their first pages."""
     content = path.read_bytes()
-    path.write_bytes(content[: 2 * 4096].ljust(len(content), b"\xff"))
+    path.write_bytes(content[: 12 * 4096].ljust(len(content), b"\xff"))
 
 
 def one(connection: sqlite3.Connection, query: str) -> object:
@@ -67,7 +71,7 @@ async def test_everything_survives_reopening(path: Path) -> None:
     log = SqliteLog.open(path)
     room = await make_room(log)
     await log.append([Append(room, 1000 + number, b"envelope %d" % number) for number in range(5)])
-    await log.expire(Retention(10**9, 3), 2000)
+    await log.expire(Retention(None, 3))
     head = await log.open_room(ADDRESS, None)
     page = await log.read(room, Direction.FORWARD, 1, 10)
     await log.aclose()
@@ -112,7 +116,7 @@ async def test_what_is_deleted_is_overwritten(log: SqliteLog, path: Path) -> Non
     assert one(log._writer, "PRAGMA secure_delete") == 1
     room = await make_room(log)
     await log.append([Append(room, 1, b"to be forgotten " * 100)])
-    await log.expire(Retention(0, 0), 1000)
+    await log.expire(Retention(0, 0))
     log._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert b"to be forgotten" not in await trio.Path(path).read_bytes()
 
@@ -136,15 +140,15 @@ async def test_the_files_are_private(path: Path) -> None:
 
 async def test_the_file_is_marked_as_ours(log: SqliteLog) -> None:
     assert one(log._writer, "PRAGMA application_id") == int.from_bytes(b"SCLG", "big")
-    assert one(log._writer, "PRAGMA user_version") == sqlite.VERSION
+    assert one(log._writer, "PRAGMA user_version") == VERSION
 
 
 async def test_a_newer_log_is_refused(path: Path) -> None:
     await SqliteLog.open(path).aclose()
-    edit(path, f"PRAGMA user_version = {sqlite.VERSION + 1}")
-    with pytest.raises(StorageError, match=r"newer securechat \(schema 2, this one knows 1\)\. Upgrade"):
+    edit(path, f"PRAGMA user_version = {VERSION + 1}")
+    with pytest.raises(StorageError, match=r"newer securechat \(schema 3, this one knows 2\)\. Upgrade"):
         SqliteLog.open(path)
-    edit(path, f"PRAGMA user_version = {sqlite.VERSION}")
+    edit(path, f"PRAGMA user_version = {VERSION}")
     await SqliteLog.open(path).aclose()
 
 
@@ -182,7 +186,7 @@ async def test_a_corrupt_page_is_an_error_of_the_request_that_meets_it(path: Pat
         with pytest.raises(StorageError, match="is corrupt or no database"):
             await damaged.append([Append(room, 1, b"new")])
         with pytest.raises(StorageError, match="is corrupt or no database"):
-            await damaged.expire(Retention(0, 0), 10)
+            await damaged.expire(Retention(0, 0))
     finally:
         await damaged.aclose()
 
@@ -258,14 +262,14 @@ def empty_disk(log: SqliteLog) -> None:
     log._writer.execute("PRAGMA max_page_count = 1000000")
 
 
-async def test_a_full_disk_appends_nothing_of_the_batch_and_is_over_when_there_is_room(log: SqliteLog) -> None:
+async def test_a_full_log_appends_nothing_of_the_batch_and_is_over_when_there_is_room(log: SqliteLog) -> None:
     room, other = await make_room(log), await make_room(log, bytes(32))
     await log.append([Append(room, 1, b"before")])
     heads = [await log.open_room(ADDRESS, None), await log.open_room(bytes(32), None)]
     batch = [Append(other, 2, b"small"), Append(room, 2, b"small"), Append(room, 3, b"large" * 10_000)]
     fill_disk(log)
     for _ in range(2):
-        with pytest.raises(StorageFullError, match=r"The disk that holds .*log\.sqlite is full\. Make room on it"):
+        with pytest.raises(LogFullError, match=r"log\.sqlite has reached its limit\. .*raise --limit kept-bytes"):
             await log.append(batch)
     assert [await log.open_room(ADDRESS, None), await log.open_room(bytes(32), None)] == heads
     assert (await log.read(room, Direction.FORWARD, 1, 9)).records == ((1, b"before"),)
@@ -302,7 +306,7 @@ async def test_reading_and_expiring_go_on_while_the_disk_is_full(log: SqliteLog)
     with pytest.raises(StorageFullError):
         await log.append([Append(room, 2, b"x" * 60_000)])
     assert len((await log.read(room, Direction.FORWARD, 1, 10)).records) == 5
-    assert await log.expire(Retention(0, 0), 1000) == {room: 6}
+    assert await log.expire(Retention(0, 0)) == {room: 6}
     (new,) = await log.append([Append(room, 2, b"x" * 10_000)])
     assert new.sequence == 6, "what expired made room"
 
@@ -324,7 +328,66 @@ async def test_a_page_is_read_while_a_batch_is_being_written(log: SqliteLog) -> 
     log._writer.execute("ROLLBACK")
 
 
+async def test_who_joins_does_not_wait_for_pages(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = await make_room(log)
+    go_on = threading.Event()
+    monkeypatch.setattr("securechat.history.sqlite.read_page", lambda *_: go_on.wait(30))
+    try:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(log.read, room, Direction.FORWARD, 1, 1000)
+            with trio.fail_after(20):
+                assert await log.open_room(ADDRESS, None) is not None
+                assert await log.count_rooms() == 1
+                assert await log.list_empty(None, 9, ()) == [ADDRESS]
+            go_on.set()
+    finally:
+        go_on.set()
+
+
+async def test_an_idle_log_records_its_clock_now_and_then(path: Path) -> None:
+    hands = [0.0]
+    log = SqliteLog.open(path, clocks=Clocks(lambda: hands[0], lambda: hands[0]))
+    room = await make_room(log)
+
+    def recorded() -> object:
+        return one(log._writer, "SELECT age FROM age")
+
+    await log.record(())
+    written = []
+    for minute in range(1, 25):
+        hands[0] = minute * 60.0
+        if minute == 13:
+            await log.append([Append(room, 1, b"said")])
+        before = recorded()
+        await log.record(())
+        if recorded() != before:
+            written.append(minute)
+    assert written == [10, 13, 23]
+    await log.aclose()
+
+
+async def test_a_crash_loses_no_time_of_the_clock(path: Path) -> None:
+    hands = [1000.0]
+    clocks = Clocks(lambda: hands[0], lambda: 5.0)  # the wall clock stands still
+    log = SqliteLog.open(path, clocks=clocks)
+    room = await make_room(log)
+    hands[0] += 5000
+    await log.append([Append(room, 1, b"said")])
+    copy = path.with_name("crashed.sqlite")
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    await log.aclose()
+    again = SqliteLog.open(copy, clocks=clocks)
+    assert again.age.now() > 5_000_000
+    await again.expire(Retention(seconds=1, messages=None))
+    assert len((await again.read(room, Direction.FORWARD, 1, 9)).records) == 1
+    hands[0] += 2
+    assert await again.expire(Retention(seconds=1, messages=None)) == {room: 2}
+    await again.aclose()
+
+
 def test_the_schema_does_not_change_without_its_version() -> None:
-    """Who changes the schema adds a migration, raises VERSION, and only then this digest."""
-    digest = hashlib.sha256(sqlite._SCHEMA.encode()).hexdigest()
-    assert (sqlite.VERSION, digest[:16]) == (1, "95822ee0e076f371")
+    """Who changes the schema adds a migration; what older programs have run stays as it was."""
+    digests = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in (schema._VERSION_1, schema._VERSION_2)]
+    assert (VERSION, digests) == (2, ["95822ee0e076f371", "fc78707a6c248c0c"])

@@ -51,11 +51,11 @@ def enter(room: Room) -> Member:
     return room.join(Deaf(), 1, b"presence", created=False)[0]
 
 
-def test_joins_and_leaves_are_one_line_each(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+async def test_joins_and_leaves_are_one_line_each(room: Room, caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
     access = AccessLog(gate, clock=Clock())
-    with caplog.at_level(logging.INFO, "securechat.access"), gate.count("2001:db8::1"):
-        with gate.count("192.0.2.1"):
+    with caplog.at_level(logging.INFO, "securechat.access"), gate.enter("2001:db8::1"):
+        with gate.enter("192.0.2.1"):
             first = enter(room)
             access.joined("192.0.2.1", room, created=True)
             enter(room)
