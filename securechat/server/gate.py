@@ -50,6 +50,10 @@ class Stage(IntEnum):
 _UNFINISHED: Final = (Stage.CONNECTED, Stage.WAITING, Stage.SHAKING, Stage.IDLE)
 
 
+def _say_nothing(_: str) -> None:
+    """Say no goodbye: there is no session."""
+
+
 class Guest:
     """One connection, as the gate sees it.
 
@@ -70,7 +74,7 @@ class Guest:
         self.stage = Stage.CONNECTED
         self.scope = trio.CancelScope()
         self.exceeded = ""
-        self.say_goodbye: Callable[[str], None] = lambda _: None
+        self.say_goodbye: Callable[[str], None] = _say_nothing
         self.has_gone: Callable[[], bool] = lambda: False
         self.turn = trio.Event()
         self.has_paid = False
@@ -197,6 +201,7 @@ class Gate:
                 yield guest
         finally:
             self.total -= 1
+            guest.say_goodbye = _say_nothing  # it may hold what holds the guest
             self._refused.pop(guest, None)
             self._remove(guest)
 
