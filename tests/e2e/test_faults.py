@@ -10,7 +10,7 @@ from random import Random
 import pytest
 import trio
 
-from scripts.soaks import disk, kill, memory, power, reconnect
+from scripts.soaks import disk, kill, memory, operations, power, reconnect
 from scripts.soaks.report import Report
 from securechat.protocol.messages import Deliver
 from tests.support.patience import PATIENCE
@@ -29,6 +29,7 @@ needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installe
         pytest.param(partial(disk.run, seconds=0), id="disk"),
         pytest.param(partial(memory.run, seconds=3, crowd=CROWD), id="memory"),
         pytest.param(partial(power.run, seconds=0, tries=25), id="power", marks=needs_strace),
+        pytest.param(partial(operations.run, seconds=0), id="operations"),
         pytest.param(partial(reconnect.run, seconds=0, members=20), id="reconnect"),
     ],
 )

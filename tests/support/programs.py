@@ -42,6 +42,9 @@ class Program:
         arguments: Its command line.
         env: Its environment.
         settings: More for ``subprocess.Popen``.
+
+    Attributes:
+        is_read: Cleared, nobody reads what it prints.
     """
 
     def __init__(self, arguments: Sequence[str], env: dict[str, str], **settings: Any) -> None:
@@ -51,6 +54,8 @@ class Program:
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
         )
         self._changed = threading.Condition()
+        self.is_read = threading.Event()
+        self.is_read.set()
         self._texts = {"out": b"", "err": b""}
         self._readers = [
             threading.Thread(target=self._read, args=(name, stream), daemon=True)
@@ -62,7 +67,7 @@ class Program:
 
     def _read(self, name: str, stream: IO[bytes]) -> None:
         with stream:
-            while data := os.read(stream.fileno(), 65536):
+            while self.is_read.wait() and (data := os.read(stream.fileno(), 65536)):
                 with self._changed:
                     self._texts[name] += data
                     self._changed.notify_all()
@@ -125,6 +130,7 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.is_read.set()
         if self.process.poll() is None:
             self.process.kill()
         self.end_input()
