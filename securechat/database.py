@@ -1,14 +1,16 @@
 """SQLite files with a schema version, and their errors in words (https://sqlite.org/rescode.html)."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from securechat import limits
-from securechat.errors import StorageError, StorageFullError
+from securechat.errors import CorruptError, StorageError, StorageFullError
+from securechat.files import create_private
 
 _BUSY_SECONDS: Final = 10.0
 _LEAST_FREE: Final = 64 * 1024  # bytes that SQLite needs to begin with
@@ -40,8 +42,12 @@ def open_database(path: Path, *, application_id: int, migrations: Sequence[Migra
         StorageError: The file is corrupt, of another program, newer than this one, or unwritable.
     """
     with reported(path):
-        path.touch(mode=0o600)
-        connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        with suppress(FileExistsError):
+            os.close(create_private(path))
+        place = f"{path.absolute().as_uri()}?mode=rw"  # SQLite would follow a link, and make what it leads to
+        connection = sqlite3.connect(
+            place, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+        )
         try:
             _check(connection, path, application_id, len(migrations))
             for pragma in _PRAGMAS:
@@ -145,7 +151,10 @@ def _explain(path: Path, error: sqlite3.Error) -> StorageError:
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StorageFullError(f"The disk that holds {path} is full.", "Make room on it; nothing was lost.")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return StorageError(f"{path} is corrupt or no database.", "Move it away, or restore it from a backup.")
+        return CorruptError(
+            f"{path} is corrupt or no database.",
+            f"Move it away together with {path.name}-wal and {path.name}-shm, and restore a backup.",
+        )
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return StorageError(f"{path} cannot be written.", "Check the rights of the file and its directory.")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

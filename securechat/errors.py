@@ -14,14 +14,16 @@ class SecurechatError(Exception):
     Args:
         message: One sentence saying what is wrong.
         next_step: What to do about it; empty where nothing can be done.
+        option: The option whose value is at fault, as in ``--port``; the command line says where that value came from.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, next_step: str = "") -> None:
+    def __init__(self, message: str, next_step: str = "", *, option: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.next_step = next_step
+        self.option = option
 
     def __str__(self) -> str:
         return f"{self.message} {self.next_step}".rstrip()
@@ -34,19 +36,33 @@ class InputError(SecurechatError):
 
 
 class UnreachableError(SecurechatError):
-    """The server cannot be reached, or what answers is not a securechat server."""
+    """The server cannot be reached, or what answers is not a securechat server.
+
+    Args:
+        is_busy: Whether it may answer soon: others keep it busy, perhaps at this network address.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, next_step: str = "", *, is_busy: bool = False) -> None:
+        super().__init__(message, next_step)
+        self.is_busy = is_busy
 
 
 class ServerRefusedError(SecurechatError):
-    """The server said no, or broke the protocol."""
+    """The server said no, or broke the protocol.
+
+    Args:
+        retry_after: Seconds until another attempt may succeed; 0 if the server names no time.
+        is_busy: Whether a limit that others use up too is the reason.
+    """
 
     exit_code = 3
 
-    def __init__(self, message: str, next_step: str = "", *, retry_after: int = 0) -> None:
+    def __init__(self, message: str, next_step: str = "", *, retry_after: int = 0, is_busy: bool = False) -> None:
         super().__init__(message, next_step)
         self.retry_after = retry_after
+        self.is_busy = is_busy
 
 
 class NotTrustedError(SecurechatError):
@@ -67,12 +83,20 @@ class WeakPassphraseError(SecurechatError):
     exit_code = 6
 
 
+class CertificateError(SecurechatError):
+    """A certificate or its key cannot be read, or cannot be used for TLS."""
+
+
 class StorageError(SecurechatError):
     """A database or file cannot be read or written."""
 
 
 class StorageFullError(StorageError):
     """The disk is full, or a quota is: nothing was written."""
+
+
+class CorruptError(StorageError):
+    """A database is damaged, or no database."""
 
 
 class LogFullError(StorageFullError):

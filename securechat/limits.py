@@ -62,14 +62,51 @@ CLOCK_TRUST: Final = 3600.0  # for this long before the time that it claims coun
 CLOCK_CLAIM: Final = 366 * 24 * 3600.0  # a larger jump is a wrong clock, or one put right: it never counts as age
 CLOCK_LAST: Final = 253_402_214_400_000  # ms since 1970: the last day that calendars can show
 DELETION_POLL: Final = 0.1
-METRICS_READERS: Final = 4  # at once
+DELETION_TIMEOUT: Final = 30.0  # for the members of a room to leave it
+CONTROL_COMMANDS: Final = 4  # of the operator, served at once
+CONTROL_LINE_BYTES: Final = 1024  # of what such a command says
+CONTROL_TIMEOUT: Final = 60.0  # between two lines of it
+CONTROL_PATIENCE: Final = 15.0  # of a command, for a sign of the server
+CONTROL_DELETION_PATIENCE: Final = 60.0  # of a command, for the end of a deletion that has begun
+CONTROL_POLL: Final = 0.1
+METRICS_READERS: Final = 4  # at once; of more the oldest makes way
 METRICS_TIMEOUT: Final = 5.0
 STORAGE_RETRY: Final = 5  # announced when a message could not be stored
+MINIMUM_DESCRIPTORS: Final = 32  # with which a server starts
 RESERVED_DESCRIPTORS: Final = 32 + 100  # files, listeners, pipes, and those who are being refused
-REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; more are closed without a word
+REFUSED_AT_ONCE: Final = 100  # connections over the limit that are told so; of more the oldest are closed
 REFUSED_RETRY: Final = 30  # announced to them
+DISPLACED_RETRY: Final = 1  # announced to a connection that joined nothing and makes way for a newcomer
+HELLO_BYTES: Final = 5 + 16 * KIB  # read of a connection before its handshake begins: one TLS record
+HANDSHAKE_SHARE: Final = 0.5  # of one core, for the handshakes of all
+HANDSHAKE_BURST: Final = 0.02  # seconds of it at once
+JOIN_PATIENCE: Final = 6.0  # how long a JOIN that lets nobody in waits for a token before it is refused
+JOIN_PAUSE: Final = 1.0  # announced to a refused JOIN if a token comes within that time
+JOIN_MARGIN: Final = 0.5  # before the deadline of a connection that has joined nothing
+FAILED_JOIN: Final = 24  # joins that one that lets nobody in costs its connection
+ROOMS_ASKED_FOR: Final = 20_000  # that let nobody in and are remembered, of all addresses
+HELD_BACK_INTERVAL: Final = 60.0
+HELD_BACK_ADDRESSES: Final = 1000  # counted one by one between two lines of the log
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
+
+# The certificate of a server.
+CERTIFICATE_FILE_BYTES: Final = MIB  # a chain is a few KiB
+CERTIFICATE_TIMEOUT: Final = 10.0  # to read the files, to sign and to load
+CERTIFICATE_INTERVAL: Final = 3600.0  # between two looks at the dates; a clock may be set right in between
+CERTIFICATE_REMINDER: Final = 24 * 3600.0  # between two warnings while nothing changes
+CERTIFICATE_WARNING_DAYS: Final = 21  # left: then the operator is warned
+CERTIFICATE_RENEWAL_DAYS: Final = 60  # left: then a server renews its own
+# The server: its logs.
+LOG_QUEUE_RECORDS: Final = 10_000  # that wait for one destination; more are dropped and counted
+LOG_QUEUE_BYTES: Final = 4 * MIB
+LOG_WRITE_BYTES: Final = 4096  # written at once: a pipe never mixes these with what others write (PIPE_BUF)
+LOG_RETRY: Final = 1.0  # between two attempts to write
+LOG_STALL: Final = 60.0  # without progress, after which a destination is reported
+LOG_OPEN_TIMEOUT: Final = 5.0  # to open the access log at the start; then the server starts without it
+LOG_CLOSE_TIMEOUT: Final = 1.0  # to write what waits when the server ends
+REPORT_INTERVAL: Final = 60.0  # between two reports of one fault
+REPORTS: Final = 100  # different faults remembered at once
 
 # History.
 RETAIN_SECONDS: Final = 7 * 24 * 3600
@@ -114,10 +151,13 @@ LEGACY_OUTBOX_BYTES: Final = MIB  # that wait for a member whose socket is full;
 LEGACY_ECHO_TIMEOUT: Final = 1.0  # then the next message goes out all the same
 LEGACY_MESSAGES_PER_CONNECTION: Final = (200, 20.0)  # each 4,096 characters of a longer one count as one
 LEGACY_MEMBERS: Final = 1000  # of all rooms together
+LEGACY_MEMBERS_PER_ADDRESS: Final = 500
 
 # The client.
 CONNECT_TIMEOUT: Final = 10.0
 REPLY_TIMEOUT: Final = 20.0  # JOINED, PAST, PONG
+BUSY_PATIENCE: Final = 25.0  # for the first join, if the server is busy
+BUSY_PAUSE: Final = 2.0  # between two attempts of it, or as long as the server says
 RECONNECT_FIRST: Final = 0.5  # doubled up to the most, with jitter
 RECONNECT_MOST: Final = 30.0
 SEND_TIMEOUT: Final = 30.0
@@ -136,6 +176,11 @@ CHAIN_WINDOW: Final = 10_000  # links kept to judge what others have seen
 CLOCK_SKEW_SECONDS: Final = 5 * 60
 MARKS_PER_CHARACTER: Final = 4  # combining marks that are drawn
 INPUT_LINE_BYTES: Final = 64 * KIB  # a longer line of input is refused, not split
+
+# What the environment gives.
+LOOK_UP_TIMEOUT: Final = 10.0  # of a name to listen on
+FREE_PORT_ATTEMPTS: Final = 20  # to find a port that is free in both families
+CONFIG_BYTES: Final = 32 * KIB  # of config.toml
 
 # The full screen and the window.
 SCREEN_ENTRIES: Final = 20_000  # in the log
@@ -175,8 +220,12 @@ class ServerLimits:
     """
 
     connections: int = _limit(10_000, "connections", "in all; fewer where the system gives fewer file descriptors")
-    connections_per_address: int = _limit(2_000, "connections", "from one address; an IPv6 /64 counts as one")
-    handshakes: Rate = _limit(Rate(500, 50), "connections", "begun by one address; more wait")
+    connections_per_address: int = _limit(
+        2_000, "connections", "from one address (an IPv6 /64); above, unfinished ones make way"
+    )
+    handshakes: Rate = _limit(
+        Rate(500, 50), "handshakes", "of one address that come to nothing; more come after those of other addresses"
+    )
     handshake_seconds: float = _limit(10.0, "s", "to finish TLS")
     join_seconds: float = _limit(10.0, "s", "from there to the first join")
     keepalive: int = _limit(
@@ -186,9 +235,10 @@ class ServerLimits:
     received: Rate = _limit(Rate(16 * MIB, 4 * MIB), "bytes", "of one connection")
     presence: Rate = _limit(Rate(30, 1), "changes", "of presence of one connection")
     history: Rate = _limit(Rate(64 * MIB, 8 * MIB), "bytes", "of older messages for one connection")
-    joins: Rate = _limit(Rate(32, 2), "joins", "of one connection")
-    refused_joins: Rate = _limit(Rate(30, 0.5), "joins", "that let nobody in, of one address")
-    creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address")
+    joins: Rate = _limit(Rate(32, 2), "joins", "of one connection; one that lets nobody in counts as 25")
+    refused_joins: Rate = _limit(Rate(30, 0.5), "rooms", "that do not exist, asked for by one address; more wait")
+    creations: Rate = _limit(Rate(30, 0.2), "rooms", "created by one address; more wait")
+    log_lines: Rate = _limit(Rate(2_000, 2), "lines", "logged about one address; of more, only their number")
     rooms: int = _limit(10_000, "rooms", "in all")
     rooms_per_connection: int = _limit(16, "rooms", "joined by one connection")
     members_per_room: int = _limit(5_000, "members", "of one room")

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import click
 import trio
 
-from scripts.soaks import certificate, clock, disk, kill, memory, network, power, reconnect
+from scripts.soaks import certificate, clock, disk, kill, memory, network, operations, power, reconnect
 from scripts.soaks.report import Report
 
 
@@ -29,6 +29,7 @@ _SCENARIOS: Final = {
     "disk": _Scenario(disk.run, 1),
     "network": _Scenario(network.run, 2),
     "certificate": _Scenario(certificate.run, 0.5),
+    "operations": _Scenario(operations.run, 2),
     "clock": _Scenario(clock.run, 0.7),
     "power": _Scenario(power.run, 0.7),
     "reconnect": _Scenario(reconnect.run, 0.7),

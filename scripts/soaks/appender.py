@@ -19,6 +19,7 @@ from securechat.history.sqlite import SqliteLog
 
 _ROOMS = 3
 _EXPIRE_EVERY = 15  # batches
+_OPEN_EVERY = 20
 _KEEP = Retention(seconds=None, messages=80)
 
 
@@ -55,6 +56,8 @@ async def _append(path: Path, batches: int) -> None:
             await log.expire(_KEEP)
             await log.record(list(numbers.values()))
             await log.shrink()
+        if number % _OPEN_EVERY == _OPEN_EVERY - 1:
+            log = SqliteLog.open(path)  # as after a crash: what was committed last is still in the WAL
     # No end in good order: that would write the WAL back.
     os._exit(0)
 

@@ -17,7 +17,7 @@ _YEAR = 365
 _WALKER = "walker"
 
 
-class _Clock:
+class ServerClock:
     """A clock that a process is given by libfaketime; the steady clock stays as it is, as when the time is set."""
 
     def __init__(self, path: Path, library: str) -> None:
@@ -56,7 +56,7 @@ async def run(directory: Path, random: Random, *, seconds: float, pause: float =
     if library is None:
         report.remarks.append("not tried: libfaketime is not installed")
         return report
-    server, member = (_Clock(directory / name, library) for name in ("server-clock", "member-clock"))
+    server, member = (ServerClock(directory / name, library) for name in ("server-clock", "member-clock"))
     jumps = {"the server's": 0, "a member's": 0}
     async with (
         open_machine(directory / "box", env=server.env) as machine,

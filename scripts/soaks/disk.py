@@ -44,7 +44,7 @@ class _SmallDisk:
         self._ballast.unlink(missing_ok=True)
 
 
-class _ShortFiles:
+class ShortFiles:
     """Where nothing can be mounted: no file of the server may grow."""
 
     name = "files that may not grow"
@@ -64,12 +64,12 @@ class _ShortFiles:
 
 
 @contextmanager
-def _small_disk(path: Path, mib: int) -> Iterator[_SmallDisk | _ShortFiles]:
+def _small_disk(path: Path, mib: int) -> Iterator[_SmallDisk | ShortFiles]:
     path.mkdir(parents=True)
     mount = shutil.which("mount")
     line = [mount or "mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(path)]
     if mount is None or os.geteuid() or subprocess.run(line, check=False, capture_output=True).returncode:
-        yield _ShortFiles()
+        yield ShortFiles()
         return
     try:
         yield _SmallDisk(path)
@@ -107,7 +107,7 @@ async def run(directory: Path, random: Random, *, seconds: float, pause: float =
     return report
 
 
-async def _fill_once(disk: _SmallDisk | _ShortFiles, machine: Machine, traffic: Traffic) -> None:
+async def _fill_once(disk: _SmallDisk | ShortFiles, machine: Machine, traffic: Traffic) -> None:
     """Fill the disk until members are told, then free it until they hear each other again."""
     told = traffic.notices(_TOLD)
     disk.fill(machine)

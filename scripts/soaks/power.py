@@ -1,7 +1,8 @@
 """The power is cut at any instant: what a disk may then hold is put together from a trace, and opened.
 
 A disk holds what was synced. Of what was written since, each sector may have come to it or not, in any
-order (https://sqlite.org/atomiccommit.html, section 3). The appender runs once under strace(1); then
+order (https://sqlite.org/atomiccommit.html, section 3). Names that were changed come to it in their order, and are
+safe when their directory was synced. The appender runs once under strace(1); then
 the files are rebuilt as they may be after a cut between any two of its system calls.
 """
 
@@ -22,7 +23,7 @@ from securechat.protocol import chain
 from securechat.protocol.messages import Direction
 from tests.support.tracing import STRACE, Call, read_trace, strace_line
 
-_CALLS: Final = ("pwrite64", "write", "fsync", "fdatasync", "ftruncate", "unlink")
+_CALLS: Final = ("pwrite64", "write", "fsync", "fdatasync", "ftruncate", "unlink", "rename")
 _SECTOR: Final = 512
 _BATCHES_PER_RUN: Final = 60
 _TRIES_PER_RUN: Final = 150
@@ -35,6 +36,10 @@ class _File:
     def __init__(self) -> None:
         self.synced = bytearray()
         self.unsynced: list[tuple[int, bytes]] = []
+
+    def append(self, data: bytes) -> None:
+        """Write at the end."""
+        self.unsynced.append((max([len(self.synced), *(at + len(new) for at, new in self.unsynced)]), data))
 
     def sync(self) -> None:
         """What was written is safe now."""
@@ -70,22 +75,39 @@ def _sectors(offset: int, size: int) -> Iterator[tuple[int, int]]:
 class _Disk:
     """The files of one directory, and what the program has promised so far: newest sequence by room."""
 
-    def __init__(self) -> None:
-        self.files: dict[str, _File] = {}
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.files: dict[str, _File] = {}  # by the names that the program sees
+        self.named: dict[str, _File] = {}  # by the names that are safe
+        self.renamed: list[tuple[str, str]] = []  # since then
         self.promised: dict[int, int] = {}
 
     def take(self, call: Call) -> None:
         """Follow one system call."""
-        file = self.files.setdefault(Path(call.file).name, _File())
+        if Path(call.file) == self.directory:
+            self.named = _rename(self.named, self.renamed)
+            self.renamed.clear()
+            return
+        name = Path(call.file).name
+        if name not in self.files:
+            self.files[name] = self.named[name] = _File()
+        file = self.files[name]
         if call.name == "pwrite64":
             file.unsynced.append((call.numbers[-1], call.data))
+        elif call.name == "write":
+            file.append(call.data)
         elif call.name in {"fsync", "fdatasync"}:
             file.sync()
         elif call.name == "ftruncate":
             file.sync()  # which keeps more than a disk has to; only the file of shared memory meets it under load
             del file.synced[call.numbers[-1] :]
+        elif call.name == "rename":
+            change = (name, Path(call.data.decode()).name)
+            self.files = _rename(self.files, [change])
+            self.renamed.append(change)
         elif call.name == "unlink":
-            del self.files[Path(call.file).name]
+            del self.files[name]
+            self.named.pop(name, None)
 
     def promise(self, printed: bytes) -> None:
         """Note what the program has said."""
@@ -96,10 +118,18 @@ class _Disk:
     def leave(self, directory: Path, random: Random) -> Path:
         """Write what is left after a cut; shared memory is not."""
         directory.mkdir()
-        for name, file in self.files.items():
-            if name.startswith(HISTORY_FILE) and not name.endswith("-shm"):
+        changes = self.renamed[: random.randint(0, len(self.renamed))]
+        for name, file in _rename(self.named, changes).items():
+            if not name.endswith("-shm"):
                 (directory / name).write_bytes(file.after_cut(random))
         return directory / HISTORY_FILE
+
+
+def _rename(files: dict[str, _File], changes: list[tuple[str, str]]) -> dict[str, _File]:
+    files = dict(files)
+    for old, new in changes:
+        files[new] = files.pop(old)
+    return files
 
 
 async def run(directory: Path, random: Random, *, seconds: float, tries: int = _TRIES_PER_RUN) -> Report:
@@ -121,10 +151,10 @@ async def run(directory: Path, random: Random, *, seconds: float, tries: int = _
     while not cuts or trio.current_time() < until:
         place = directory / f"run{cuts}"
         calls = await trio.to_thread.run_sync(_trace, place, _BATCHES_PER_RUN + random.randrange(20))
-        disk = _Disk()
+        disk = _Disk(place)
         chosen = set(random.sample(range(len(calls)), min(tries, len(calls))))
         for number, call in enumerate(calls):
-            if call.name == "write":
+            if call.file.startswith("pipe:"):
                 disk.promise(call.data)
             else:
                 disk.take(call)
@@ -152,9 +182,10 @@ def _trace(directory: Path, batches: int) -> list[Call]:
 
 
 def _is_told(call: Call, directory: Path) -> bool:
-    if call.name == "write":
-        return call.file.startswith("pipe:") and call.data.replace(b" ", b"").replace(b"\n", b"").isdigit()
-    return call.file.startswith(str(directory / HISTORY_FILE))
+    if call.file.startswith("pipe:"):
+        return call.data.replace(b" ", b"").replace(b"\n", b"").isdigit()
+    path = Path(call.file)
+    return path == directory or (path.parent == directory and path.name.lstrip(".").startswith(HISTORY_FILE))
 
 
 async def _look(path: Path, promised: dict[int, int]) -> list[str]:

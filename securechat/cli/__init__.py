@@ -12,7 +12,9 @@ from pathlib import Path
 
 import click
 
+from securechat.cli.environment import withdraw
 from securechat.cli.group import main
+from securechat.cli.options import PASSPHRASE_VARIABLE, Origins
 from securechat.errors import SecurechatError
 from securechat.text import one_line, sanitise
 
@@ -29,8 +31,9 @@ def run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    origins = Origins(passphrase=withdraw(PASSPHRASE_VARIABLE))
     try:
-        code = _invoke(arguments)
+        code = _invoke(arguments, origins)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -41,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             sys.excepthook = _show_traceback
             raise
-        return _explain(error)
+        return _explain(error, origins)
     return code if isinstance(code, int) else 0
 
 
@@ -52,13 +55,13 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
-def _invoke(arguments: Sequence[str]) -> object:
+def _invoke(arguments: Sequence[str], origins: Origins) -> object:
     """Run the command; what it raises comes as it is, where click's own way of running hides a broken pipe."""
     if instruction := os.environ.get(_COMPLETION):
         from click.shell_completion import shell_complete
 
         return shell_complete(main, {}, _NAME, _COMPLETION, instruction)
-    with main.make_context(_NAME, list(arguments)) as context:
+    with main.make_context(_NAME, list(arguments), obj=origins) as context:
         return main.invoke(context)
 
 
@@ -89,7 +92,7 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, origins: Origins) -> int:
     """Say what went wrong, in one sentence and the next step, and return the exit code."""
     leaves = list(_leaves(error))
     for leaf in leaves:
@@ -106,7 +109,8 @@ def _explain(error: BaseException) -> int:
         return 1
     known = [leaf for leaf in leaves if isinstance(leaf, SecurechatError)]
     if known and len(known) == len(leaves):
-        click.echo(f"securechat: {one_line(str(known[0]))}", err=True)  # a server may have written a part of it
+        said = one_line(origins.describe(known[0]))  # a server may have written a part of it
+        click.echo(f"securechat: {said}", err=True)
         return known[0].exit_code
     names = ", ".join(type(leaf).__name__ for leaf in leaves)
     click.echo(

@@ -5,55 +5,47 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import click
 import trio
 
+from securechat.cli.outward import announced_host
 from securechat.client.address import ServerAddress
 from securechat.errors import InputError
 from securechat.server.serve import Started
+from securechat.server.sink import Sink
 from securechat.transport.pins import format_pin
 from securechat.ui.typed import input_lines
 
-_WILDCARDS: Final = frozenset({None, "0.0.0.0", "::"})  # noqa: S104
 _FOREGROUND_POLL: Final = 1.0
-_OUTSIDE: Final = "192.0.2.1"  # RFC 5737: belongs to nobody; nothing is sent there
 _logger = logging.getLogger("securechat.server")
 
 
-def outward_address() -> str | None:
-    """Return the address from which this machine would talk to the internet; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((_OUTSIDE, 9))
-        except OSError:
-            return None
-        address: str = probe.getsockname()[0]
-        return address
-
-
 class Announcer:
-    """Prints where the server is.
+    """Prints where the server is. The server goes on where that cannot be printed.
 
     Args:
+        output: Standard output.
         host: Where it was told to listen; None for everywhere.
         is_own: Whether it serves with a certificate that it made itself.
     """
 
-    def __init__(self, host: str | None, *, is_own: bool) -> None:
-        self._host = host if host not in _WILDCARDS else None
+    def __init__(self, output: Sink, host: str | None, *, is_own: bool) -> None:
+        self._output = output
+        self._host = host
         self._is_own = is_own
         self._pin = b""
 
     def announce(self, started: Started) -> None:
         """Print a line for programs, then one to hand to friends."""
         address = self._address(started)
-        click.echo(f"ready {address} {format_pin(started.pin)}")
+        self._output.put(f"ready {address} {format_pin(started.pin)}")
         self._print_line(address)
-        _tell_systemd()
+        if path := os.environ.get("NOTIFY_SOCKET"):
+            threading.Thread(target=_notify_systemd, args=(path,), name="notify", daemon=True).start()
 
     def announce_change(self, started: Started) -> None:
         """Print the line anew when the key has changed: who knows the old one does not come in any more."""
@@ -63,27 +55,18 @@ class Announcer:
 
     def _print_line(self, address: ServerAddress) -> None:
         self._pin = address.pin
-        click.echo(f"Join with: securechat chat '{address.to_line()}' --room ROOM")
-        sys.stdout.flush()
+        self._output.put(f"Join with: securechat chat '{address.to_line()}' --room ROOM")
 
     def _address(self, started: Started) -> ServerAddress:
-        shown = self._host
-        if shown is None and not self._is_own:
-            shown = next((name for name in started.names if not _is_local(name)), None)
-        return ServerAddress(shown or outward_address() or "localhost", started.port, pin=started.pin)
+        host = announced_host(self._host, started.addresses, () if self._is_own else started.names)
+        return ServerAddress(host, started.port, pin=started.pin)
 
 
-def _is_local(name: str) -> bool:
-    return name.startswith(("localhost", "127.", "*")) or name == "::1"
-
-
-def _tell_systemd() -> None:
-    """Tell a service manager that the server is ready (sd_notify(3))."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-            notify.connect("\0" + path[1:] if path.startswith("@") else path)
-            notify.send(b"READY=1")
+def _notify_systemd(path: str) -> None:
+    """Tell a service manager that the server is ready (sd_notify(3)), which takes as long as its socket is full."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + path[1:] if path.startswith("@") else path)
+        notify.send(b"READY=1")
 
 
 async def obey_signals(

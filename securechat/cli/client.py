@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from securechat import limits
-from securechat.cli.options import FILE, duration, option, patience
+from securechat.cli.options import DESCRIPTOR, FILE, duration, option, patience, pin
 
 if TYPE_CHECKING:
     from securechat.cli.opening import Main, Make
@@ -22,7 +22,7 @@ def _shared(command: Callable[..., None], *, asks: bool = False) -> Callable[...
         click.option("--create", is_flag=True, help="Create the room if nobody has used it."),
         click.option("--must-exist", is_flag=True, help="Never create the room, and do not ask."),
         option("--profile", type=FILE, help="Directory of identity, known hosts and state."),
-        option("--pin", help="The server's pin, as it prints it: trust this key and no other."),
+        option("--pin", type=pin, help="The server's pin, as it prints it: trust this key and no other."),
         option("--ca", type=FILE, help="Trust the authorities in this PEM file, and the server's name."),
         click.option("--weak-passphrase", is_flag=True, help="Create a room even with a weak passphrase."),
         option("--remember", is_flag=True, help="Keep the room's secret in the profile; ask no more."),
@@ -31,7 +31,7 @@ def _shared(command: Callable[..., None], *, asks: bool = False) -> Callable[...
             type=FILE,
             help="Read the passphrase from the first line of a file.",
         ),
-        option("--passphrase-fd", type=click.IntRange(min=0), help="Read the passphrase from an open file descriptor."),
+        option("--passphrase-fd", type=DESCRIPTOR, help="Read the passphrase from an open file descriptor."),
         click.option("--compat", is_flag=True, help="Talk the old base64 mode, NOT ENCRYPTED; the port is 12345."),
         click.option("--no-tls", is_flag=True, help="With --compat: bare TCP, to an original server."),
     )
@@ -42,7 +42,7 @@ def _shared(command: Callable[..., None], *, asks: bool = False) -> Callable[...
 
 @click.command()
 @partial(_shared, asks=True)
-@click.option("--plain", is_flag=True, help="Line mode: one line for each event.")
+@option("--plain", variable=False, is_flag=True, help="Line mode: one line for each event.")
 @option("--theme", type=click.Choice(["dark", "light", "high-contrast"]), default="dark", help="Colours.")
 def chat(*, plain: bool, theme: str, **given: Any) -> None:
     """Talk in a room. SERVER is HOST[:PORT] or the line that the server prints; without it, you are asked."""
@@ -57,7 +57,7 @@ def chat(*, plain: bool, theme: str, **given: Any) -> None:
 @click.command()
 @_shared
 @click.argument("text", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print an object for each stored message.")
+@option("--json", "as_json", variable=False, is_flag=True, help="Print an object for each stored message.")
 @option("--timeout", type=patience, default=limits.SEND_TIMEOUT, help="Seconds to keep trying.")
 def send(*, text: tuple[str, ...], as_json: bool, timeout: float, **given: Any) -> None:
     """Send TEXT as one message, or each line of standard input, and wait until it is stored."""
@@ -79,10 +79,10 @@ def send(*, text: tuple[str, ...], as_json: bool, timeout: float, **given: Any) 
 
 @click.command()
 @_shared
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each event.")
-@click.option("--since", type=duration, help="Begin so long ago, for example 1h.")
-@click.option("--last", type=click.IntRange(min=0), help="Begin with the last N messages.")
-@click.option("--no-follow", is_flag=True, help="Print what is kept, then leave.")
+@option("--json", "as_json", variable=False, is_flag=True, help="Print one JSON object for each event.")
+@option("--since", variable=False, type=duration, help="Begin so long ago, for example 1h.")
+@option("--last", variable=False, type=click.IntRange(min=0), help="Begin with the last N messages.")
+@option("--no-follow", variable=False, is_flag=True, help="Print what is kept, then leave.")
 def tail(*, as_json: bool, since: int | None, last: int | None, no_follow: bool, **given: Any) -> None:
     """Print the messages of a room, and follow it."""
     if since is not None and last is not None:

@@ -17,7 +17,6 @@ from securechat.client.trust import Trust
 from securechat.errors import InputError
 from securechat.legacy.client import DEFAULT_PORT, LegacyOptions, open_legacy
 from securechat.legacy.codec import clean, greet, spell
-from securechat.transport.pins import parse_pin
 from securechat.ui.lines import Opener
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def run(main: "Main", given: dict[str, Any], start: interrupt.Start = trio.run) 
             raise InputError("?pin= means nothing with --no-tls: no key is shown there.", "Leave it out.")
     profile = Profile(profile_path(given["profile"]))
     room, nick = _choose_names(given, server, profile)
-    pin = parse_pin(given["pin"]) if given["pin"] else server.pin
-    trust = None if given["no_tls"] else Trust(profile.known_hosts, pin, given["ca"], ask_trust)
+    trust = None if given["no_tls"] else Trust(profile.known_hosts, given["pin"] or server.pin, given["ca"], ask_trust)
 
     def make(**decided: Any) -> Opener:
         del decided  # there is no history, and no list of members to stay out of

@@ -1,16 +1,21 @@
 """The group of commands."""
 
+from typing import Final
+
 import click
 
 from securechat import __version__
-from securechat.cli import options
 from securechat.cli.client import chat, send, tail
+from securechat.cli.config import config_path, read_config
 from securechat.cli.demo import demo
 from securechat.cli.doctor import doctor
 from securechat.cli.gui import gui
+from securechat.cli.options import Origins
 from securechat.cli.server import server
 from securechat.cli.tools import cert, identity, known_hosts, passphrase
-from securechat.cli.upkeep import backup, rooms
+from securechat.cli.upkeep import backup, restore, rooms
+
+_ASK_FOR_PASSPHRASE: Final = frozenset({"chat", "send", "tail"})
 
 
 @click.group(
@@ -25,8 +30,28 @@ def main(context: click.Context, *, debug: bool) -> None:
     """Private rooms on your own box: a passphrase is all you share."""
     group = context.command
     assert isinstance(group, click.Group)
-    context.default_map = options.load_defaults(group, options.config_path())
+    path = config_path()
+    origins = context.ensure_object(Origins)
+    if context.invoked_subcommand not in _ASK_FOR_PASSPHRASE:
+        origins.pop_passphrase()
+    origins.file = read_config(group, path) if path else None
+    context.default_map = origins.file.defaults if origins.file else None
 
 
-for command in (server, chat, gui, send, tail, cert, passphrase, doctor, known_hosts, identity, rooms, backup, demo):
+for command in (
+    server,
+    chat,
+    gui,
+    send,
+    tail,
+    cert,
+    passphrase,
+    doctor,
+    known_hosts,
+    identity,
+    rooms,
+    backup,
+    restore,
+    demo,
+):
     main.add_command(command)

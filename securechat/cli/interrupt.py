@@ -1,7 +1,8 @@
 """Ctrl-C and other ends for the commands of people: a cancellation, and no exception in the middle of whatever runs."""
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -44,3 +45,21 @@ async def _wait_for_end(*, task_status: trio.TaskStatus[None]) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(_SIGNALLED + number)
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Let the signals that end a program raise SystemExit where it is, so that it cleans up, as SIGINT does anyway."""
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(_SIGNALLED + number)
+
+    before = {number: signal.getsignal(number) for number in _ENDS if number != signal.SIGINT}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, leave)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -83,6 +83,15 @@ def rows() -> list[tuple[str, str, str]]:
     ]
 
 
+def parse_limits(_: click.Context, __: click.Parameter, given: Iterable[str]) -> ServerLimits:
+    """Return the limits that ``--limit`` asks for, as the callback of that option.
+
+    Raises:
+        InputError: A name or value is none.
+    """
+    return read_limits(given)
+
+
 def print_limits(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     """Print the table and leave, as an eager option."""
     if wanted:

@@ -1,74 +1,80 @@
 """A server run from the command line: its certificate, its signals, and what its operator sees."""
 
 import logging
-import socket
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-import click
 import trio
 
-from securechat import limits
-from securechat.cli.attend import Announcer, obey_signals, obey_typing, outward_address
+from securechat import labels, limits
+from securechat.cli.attend import Announcer, obey_signals, obey_typing
 from securechat.cli.directory import data_path, only_server
-from securechat.cli.limiting import read_limits
-from securechat.cli.logs import set_up_logs
-from securechat.errors import InputError, SecurechatError
+from securechat.cli.logs import Logs, open_logs
+from securechat.cli.options import Place
+from securechat.cli.outward import own_names
+from securechat.errors import SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
 from securechat.legacy.server import LegacyServer
 from securechat.limits import ServerLimits
-from securechat.server.access import log_to_file
+from securechat.server.access import AccessLog
+from securechat.server.certificate import CertificateKeeper
 from securechat.server.gate import Gate
-from securechat.server.listeners import open_listeners
+from securechat.server.listeners import COMPAT, format_place, open_listeners
 from securechat.server.serve import Configuration, Server, Started
-from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair
+from securechat.transport.certificates import DEFAULT_NAMES, Pair
+from securechat.transport.own import OwnPair
+from securechat.transport.signing import is_name
 from securechat.transport.tls import ServerTls
 
-_ANY: Final = "0.0.0.0"  # noqa: S104
-_LOOPBACK: Final = "127.0.0.1"
-_MOST_PORT: Final = 65535
 _logger = logging.getLogger("securechat.server")
 
 
-def operate(given: dict[str, Any]) -> None:
+def operate(given: dict[str, Any], notices: Sequence[str] = ()) -> None:
     """Run a server until it is stopped.
 
     Args:
         given: The options of ``securechat server`` by name.
+        notices: What the operator should know about the environment.
 
     Raises:
         SecurechatError: It cannot start.
     """
     if given["metrics"] and not find_spec("prometheus_client"):
         raise SecurechatError("--metrics needs two more libraries.", "Install them: pip install 'securechat[metrics]'")
-    set_up_logs(as_json=given["log_json"])
-    if given["access_log"]:
-        log_to_file(given["access_log"])
-    trio.run(_serve, given)
+    descriptors = _raise_descriptors()
+    with open_logs(as_json=given["log_json"], access_log=given["access_log"]) as logs:
+        for notice in notices:
+            _logger.warning("%s", notice)
+        trio.run(_serve, given, descriptors, logs)
 
 
-async def _serve(given: dict[str, Any]) -> None:
-    data = make_private_directory(data_path(given["data"]))
+async def _serve(given: dict[str, Any], descriptors: int, logs: Logs) -> None:
+    data = make_private_directory(data_path(given["data"]), "--data")
     with only_server(data):
-        pair = _choose_pair(given["cert"], given["key"], data)
-        allowed = _within_descriptors(read_limits(given["limit"]))
+        files = _choose_pair(given["cert"], given["key"], data)
+        allowed = _within_descriptors(given["limit"], descriptors)
         configuration = Configuration(
-            pair=pair,
             data=None if given["memory"] else data,
             host=given["host"],
             port=given["port"],
             retention=Retention(given["retain"], given["retain_messages"], allowed.room_bytes, allowed.kept_bytes),
             may_create=given["rooms"] == "open",
             allowed=allowed,
-            metrics=_read_place("metrics", given["metrics"], _LOOPBACK) if given["metrics"] else None,
+            metrics=given["metrics"],
         )
         gate = Gate(configuration.allowed)
-        server = Server(configuration, ServerTls.load(pair), gate)
-        legacy = LegacyServer(pair, gate) if given["compat"] is not None else None
+        access = AccessLog(gate, allowed.log_lines)
+        alpns = [labels.ALPN] if given["compat"] is None else [labels.ALPN, labels.LEGACY_ALPN]
+        keeper = CertificateKeeper(files, alpns)
+        tls = await keeper.load()
+        server = Server(configuration, tls[0], gate, access, logs.sinks)
+        legacy = None if given["compat"] is None else LegacyServer(tls[1], gate, access)
         running: list[_Running] = [server, legacy] if legacy else [server]
         async with trio.open_nursery() as nursery:
 
@@ -84,58 +90,51 @@ async def _serve(given: dict[str, Any]) -> None:
                     one.stop()
 
             def reload() -> None:
-                for one in running:
-                    one.reload()
+                logs.reopen()
+                keeper.request()
+
+            def use(loaded: Sequence[ServerTls]) -> None:
+                for one, its_own in zip(running, loaded, strict=True):
+                    one.use(its_own)
                 announcer.announce_change(server.started)
 
-            announcer = Announcer(given["host"], is_own=given["cert"] is None)
+            announcer = Announcer(logs.output, given["host"], is_own=given["cert"] is None)
             await nursery.start(obey_signals, stop, reload, nursery.cancel_scope)
             announcer.announce(await nursery.start(run))
+            nursery.start_soon(keeper.run, use)
             nursery.start_soon(obey_typing, stop)
 
 
 class _Running(Protocol):
-    """What is told to stop and to load its certificate anew."""
+    """What is stopped, and served with another certificate, together."""
 
     def stop(self) -> None:
         """End in good order."""
 
-    def reload(self) -> None:
-        """Take the certificate as the files have it now."""
+    def use(self, tls: ServerTls) -> None:
+        """Serve new connections with another certificate."""
 
 
-def _read_place(option: str, where: str, default: str) -> tuple[str, int]:
-    """Return host and port of ``[HOST:]PORT``.
-
-    Raises:
-        InputError: It is neither.
-    """
-    host, _, port = where.rpartition(":")
-    if not port.isascii() or not port.isdigit() or len(port) > len(str(_MOST_PORT)) or int(port) > _MOST_PORT:
-        raise InputError(f"{where!r} is no place to listen.", f"Give --{option} [HOST:]PORT.")
-    return host.strip("[]") or default, int(port)
-
-
-async def _open_compat(where: str) -> list[trio.SocketListener]:
+async def _open_compat(place: Place) -> list[trio.SocketListener]:
     """Listen for old programs at ``[HOST:]PORT``, and warn of it.
 
     Raises:
         SecurechatError: The port is in use, or the address is not this machine's.
     """
-    place = _read_place("compat", where, _ANY)
-    try:
-        listeners = await open_listeners(*place)
-    except SecurechatError as error:
-        raise SecurechatError(error.message, "Give --compat another [HOST:]PORT.") from error
-    address, number = listeners[0].socket.getsockname()[:2]
+    listeners = await open_listeners(*place, COMPAT)
     _logger.warning(
-        "NOT ENCRYPTED: old programs are served on %s:%d; whoever is on the way reads everything there", address, number
+        "NOT ENCRYPTED: old programs are served on %s; whoever is on the way reads everything there",
+        format_place(listeners[0]),
     )
     return listeners
 
 
-def _within_descriptors(allowed: ServerLimits) -> ServerLimits:
-    """Raise the soft limit of file descriptors to the hard one, and take no more connections than they carry."""
+def _raise_descriptors() -> int:
+    """Raise the soft limit of file descriptors to the hard one, and return it.
+
+    Raises:
+        SecurechatError: They are too few for a server.
+    """
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -143,29 +142,30 @@ def _within_descriptors(allowed: ServerLimits) -> ServerLimits:
         with suppress(OSError, ValueError):  # macOS refuses what it calls unlimited
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             soft = hard
-    most = soft - min(limits.RESERVED_DESCRIPTORS, soft // 2)
-    if soft == resource.RLIM_INFINITY or allowed.connections <= most:
+    if soft == resource.RLIM_INFINITY:
+        return sys.maxsize
+    if soft < limits.MINIMUM_DESCRIPTORS:
+        raise SecurechatError(
+            f"This system gives {soft} file descriptors, and a server needs {limits.MINIMUM_DESCRIPTORS} or more.",
+            "Raise the limit: ulimit -n, or LimitNOFILE= of a service.",
+        )
+    return soft
+
+
+def _within_descriptors(allowed: ServerLimits, descriptors: int) -> ServerLimits:
+    """Return limits with no more connections than the file descriptors carry."""
+    most = descriptors - min(limits.RESERVED_DESCRIPTORS, descriptors // 2)
+    if allowed.connections <= most:
         return allowed
-    _logger.warning("this system gives %d file descriptors: at most %d connections are taken", soft, most)
+    _logger.warning("this system gives %d file descriptors: at most %d connections are taken", descriptors, most)
     return replace(allowed, connections=most)
 
 
-def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair:
-    """Return the pair that was given, or the data directory's own, made at the first start."""
-    if cert is not None:
-        pair = Pair(cert, key or cert)
-        pair.read_leaf()
-        if key is None and b"PRIVATE KEY" not in cert.read_bytes():
-            raise click.UsageError(f"{cert} holds no key: give one with --key.")
-        return pair
-    own = Pair(data / "cert.pem", data / "key.pem", is_own=True)
-    if not own.certificate.exists() or not own.key.exists():
-        make_pair(data, list(dict.fromkeys([*_own_names(), *DEFAULT_NAMES])), overwrite=True)
-    return own
+def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair | OwnPair:
+    """Return the pair that was given, or the data directory's own."""
+    return OwnPair(data, _certificate_names) if cert is None else Pair(cert, key or cert)
 
 
-def _own_names() -> list[str]:
-    """Return what others may call this machine: its outward address, then its name."""
-    name = socket.gethostname()
-    is_sound = name.isascii() and name.replace("-", "").replace(".", "").isalnum()
-    return [found for found in (outward_address(), name if is_sound else None) if found]
+def _certificate_names() -> list[str]:
+    """Return what a certificate of this machine is for: what others may call it, then the names within it."""
+    return list(dict.fromkeys([*filter(is_name, own_names()), *DEFAULT_NAMES]))

@@ -1,18 +1,86 @@
 """Options that several commands share, and where their values come from: flag > environment > file > default."""
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
+from click.core import ParameterSource
 
-from securechat.errors import InputError
+from securechat.cli.config import ConfigFile
+from securechat.errors import InputError, SecurechatError
 
-FILE: Final = click.Path(path_type=Path, readable=False)  # whoever opens it says what is wrong, in our words
 _DAY: Final = 86400
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION: Final = re.compile(r"(\d{1,30})([smhdw]?)")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
+_LARGEST_PORT: Final = 65535
+_COMPLAINT_CHARACTERS: Final = 200  # of a value that may be of any length
+# What Kubernetes sets for a Service of our name, and Docker for a link: SECURECHAT_PORT=tcp://10.96.0.12:7443
+_SERVICE_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://")
+
+
+class _File(click.Path):
+    """The path of a file or directory; who opens it says what is wrong, in our words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if not value:
+            self.fail("The path is empty.", param, ctx)
+        if "\0" in str(value):
+            self.fail("The path holds a NUL character.", param, ctx)
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
+PASSPHRASE_VARIABLE: Final = "SECURECHAT_PASSPHRASE"  # noqa: S105
+DESCRIPTOR: Final = click.IntRange(0, 2**31 - 1)  # a C int
+FILE: Final = _File(path_type=Path, readable=False)
+
+
+class Place(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+def place(default: str) -> Callable[[str | Place], Place]:
+    """Return a reader of ``[HOST:]PORT`` for click; ``default`` is the host where none is given."""
+
+    def read(value: str | Place) -> Place:
+        if isinstance(value, Place):
+            return value
+        name, _, port = value.rpartition(":")
+        if not _PORT.fullmatch(port) or int(port) > _LARGEST_PORT:
+            raise click.BadParameter(f"{_brief(value)!r} is no place to listen; write [HOST:]PORT.")
+        return Place(host(name) if name else default, int(port))
+
+    return read
+
+
+def host(value: str) -> str:
+    """Read a name or address for click: an IPv6 address with or without brackets.
+
+    Whether it is one of this machine is found out by who listens there.
+    """
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if not bare or not bare.isprintable() or set(bare) & set("[]/@ "):
+        raise click.BadParameter(f"{_brief(value)!r} is no name or address; write localhost, 192.0.2.7 or ::1.")
+    return bare
+
+
+def pin(value: str | bytes) -> bytes:
+    """Read a pin for click: its 32 bytes.
+
+    Raises:
+        InputError: It is none.
+    """
+    from securechat.transport.pins import parse_pin
+
+    return value if isinstance(value, bytes) else parse_pin(value)
 
 
 def duration(value: str | int) -> int:
@@ -34,113 +102,112 @@ def patience(value: str | float) -> float:
     return seconds
 
 
-def option(name: str, **settings: Any) -> Callable[[Any], Any]:
-    """Declare an option that the environment (``SECURECHAT_NAME``) and ``config.toml`` may give too."""
-    variable = "SECURECHAT_" + name.removeprefix("--").upper().replace("-", "_")
-    return click.option(name, envvar=variable, **settings)
+@dataclass
+class Origins:
+    """Where this run's values of options came from, for what is said about them.
+
+    Attributes:
+        file: The configuration file, if there is one.
+        places: By option, the variable or the line that gave it its value.
+        notices: Sentences about variables that were ignored.
+        passphrase: What SECURECHAT_PASSPHRASE said, until it is used.
+    """
+
+    file: ConfigFile | None = None
+    places: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    passphrase: str | None = field(default=None, repr=False)
+
+    def pop_passphrase(self) -> str | None:
+        """Return the passphrase of the environment, if there was one, and forget it."""
+        passphrase, self.passphrase = self.passphrase, None
+        return passphrase
+
+    def describe(self, error: SecurechatError) -> str:
+        """Return what an error says, after the place of the value at fault unless that is the command line."""
+        place = self.places.get(error.option)
+        return f"{place}: {error}" if place else str(error)
 
 
-FLAGS_ONLY: Final = frozenset({"create", "must_exist", "weak_passphrase", "compat", "no_tls", "force", "debug", "help"})
-_TABLES: Final = {"server": ("server",), "client": ("chat", "gui", "send", "tail")}
+class Setting(click.Option):
+    """An option that the environment or ``config.toml`` may give too: what is wrong with a value names its place."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return the variable's value, unless it is empty or was set for a service of that name."""
+        value = super().resolve_envvar_value(ctx)
+        if value is None or not _SERVICE_LINK.match(value):
+            return value
+        ctx.ensure_object(Origins).notices.append(
+            f"{self.envvar} in the environment was set for a service of that name ({_brief(value)}), and is ignored: "
+            f"give {self.opts[0]} on the command line or in config.toml"
+        )
+        return None
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Find and convert the value, and remember where it came from.
+
+        Raises:
+            InputError: A value that the command line did not give is unusable.
+            click.BadParameter: One that it gave is.
+        """
+        try:
+            return super().handle_parse_result(ctx, opts, args)
+        except click.BadParameter as error:
+            if not self._place(ctx):
+                raise
+            raise InputError(_brief(error.message), "Correct it, or remove it there.", option=self.opts[0]) from error
+        except InputError as error:
+            error.option = self.opts[0]
+            raise
+        finally:
+            if place := self._place(ctx):
+                ctx.ensure_object(Origins).places[self.opts[0]] = place
+
+    def _place(self, ctx: click.Context) -> str:
+        """Return where the value came from; empty for the command line and the default."""
+        source = ctx.get_parameter_source(str(self.name))
+        if source is ParameterSource.ENVIRONMENT:
+            return f"{self.envvar} in the environment"
+        file = ctx.ensure_object(Origins).file
+        if source is ParameterSource.DEFAULT_MAP and file:
+            return file.place_for(ctx.command.name, self.opts[0])
+        return ""
 
 
-def config_path() -> Path:
-    """Return where the configuration file is, if there is one."""
-    import platformdirs
+def option(*names: str, variable: bool = True, **settings: Any) -> Callable[[Any], Any]:
+    """Declare an option of ``config.toml`` and, if ``variable``, of the environment (``SECURECHAT_NAME``)."""
+    if variable:
+        settings["envvar"] = "SECURECHAT_" + names[0].removeprefix("--").upper().replace("-", "_")
+    return click.option(*names, cls=Setting, **settings)
 
-    return platformdirs.user_config_path("securechat") / "config.toml"
+
+@contextmanager
+def judging(name: str, given: object) -> Iterator[None]:
+    """Let an error say that the value of the option ``name`` is at fault, if one was ``given``."""
+    try:
+        yield
+    except InputError as error:
+        if given is not None:
+            error.option = name
+        raise
 
 
-def load_defaults(group: click.Group, path: Path) -> dict[str, dict[str, Any]]:
-    """Read ``config.toml`` as click's default map.
+def default_directory(found: Path | None, name: str) -> Path:
+    """Return where something is when the option ``name`` does not say it.
 
     Raises:
-        InputError: It is not TOML, names an unknown table or key, or gives one a value of another kind; with the line.
+        InputError: This user has no home directory.
     """
-    if not path.exists():
-        return {}
-    import tomllib
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}.", "Mend it.") from error
-    defaults: dict[str, dict[str, Any]] = {}
-    for table, values in tables.items():
-        commands = _TABLES.get(table)
-        if commands is None or not isinstance(values, dict):
-            raise _unknown(path, text, table)
-        settings = {command: _settings_of(group.commands[command]) for command in commands}
-        defaults |= {command: {} for command in commands}
-        for key, value in values.items():
-            taken = {command: known[_dashed(key)] for command, known in settings.items() if _dashed(key) in known}
-            if not taken:
-                raise _unknown(path, text, table, key)
-            for command, setting in taken.items():
-                if not _fits(setting, value):
-                    raise _misfit(path, text, table, key)
-                defaults[command][str(setting.name)] = value if isinstance(value, bool | list) else str(value)
-    return defaults
+    if found is None:
+        raise InputError(
+            "This user has no home directory: HOME is not set to an absolute path.",
+            f"Set HOME, or name a directory with {name}.",
+        )
+    return found
 
 
-def _dashed(key: str) -> str:
-    return key.replace("_", "-")
-
-
-def _settings_of(command: click.Command) -> dict[str, click.Option]:
-    """Return what may be set for a command: the options, by their names without dashes."""
-    return {
-        name.removeprefix("--"): parameter
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and parameter.name not in FLAGS_ONLY
-        for name in parameter.opts
-        if name.startswith("--")
-    }
-
-
-def _fits(setting: click.Option, value: object) -> bool:
-    """Tell whether a value is of the kind that an option takes: what it means is click's to judge."""
-    if setting.is_flag:
-        return isinstance(value, bool)
-    if setting.multiple:
-        return isinstance(value, list) and all(_is_word(item) for item in value)
-    return _is_word(value) or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _is_word(value: object) -> bool:
-    """Tell whether a value might have been an argument."""
-    return isinstance(value, str) and "\0" not in value
-
-
-def _at(path: Path, text: str, table: str, key: str) -> str:
-    number = _find_line(text, table, key)
-    return f"{path}, line {number}" if number else str(path)
-
-
-def _unknown(path: Path, text: str, table: str, key: str = "") -> InputError:
-    return InputError(
-        f"{_at(path, text, table, key)}: {(key or table)!r} is no setting.",
-        "Tables are [server] and [client]; keys are the options, as in retain-messages.",
-    )
-
-
-def _misfit(path: Path, text: str, table: str, key: str) -> InputError:
-    return InputError(
-        f"{_at(path, text, table, key)}: {key!r} has a value of another kind than the option.",
-        'Write text as "ann", a number as 5, a switch as true, and what may be given more than once as ["a", "b"].',
-    )
-
-
-def _find_line(text: str, table: str, key: str) -> int:
-    """Return the number of the line that names a key of a table, or the table itself; 0 for none."""
-    current = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        name = line.strip().lstrip("[").partition("=")[0].partition("#")[0].rstrip(" ]").strip("\"' ")
-        if line.lstrip().startswith("["):
-            current = name
-        else:
-            name = f"{current}.{name}" if current else name
-        if f"{name}.".startswith(f"{table}.{key}." if key else f"{table}."):
-            return number
-    return 0
+def _brief(text: str) -> str:
+    """Return the beginning of what may be of any length."""
+    return text if len(text) <= _COMPLAINT_CHARACTERS else f"{text[:_COMPLAINT_CHARACTERS]}..."

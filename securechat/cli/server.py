@@ -5,13 +5,14 @@ from typing import Any
 import click
 
 from securechat import limits
-from securechat.cli.limiting import print_limits
-from securechat.cli.options import FILE, option
+from securechat.cli.limiting import parse_limits, print_limits
+from securechat.cli.options import FILE, Origins, host, option, place
 from securechat.cli.retaining import read_count, read_time
+from securechat.errors import InputError
 
 
 @click.command()
-@option("--host", help="Listen on this address only; by default on all.")
+@option("--host", type=host, help="Listen on this address only; by default on all.")
 @option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -53,12 +54,24 @@ from securechat.cli.retaining import read_count, read_time
     "--compat",
     is_flag=False,
     flag_value="0.0.0.0:12345",
+    type=place("0.0.0.0"),  # noqa: S104
     metavar="[[HOST:]PORT]",
     help="Serve old programs too, in rooms of their own, NOT ENCRYPTED.",
 )
 @option("--access-log", type=FILE, help="Write joins and leaves to this file too.")
-@option("--metrics", metavar="[HOST:]PORT", help="Serve Prometheus metrics there; by default on loopback.")
-@option("--limit", multiple=True, metavar="NAME=VALUE", help="Change a limit; may be given more than once.")
+@option(
+    "--metrics",
+    type=place("127.0.0.1"),
+    metavar="[HOST:]PORT",
+    help="Serve Prometheus metrics there; by default on loopback.",
+)
+@option(
+    "--limit",
+    multiple=True,
+    callback=parse_limits,
+    metavar="NAME=VALUE",
+    help="Change a limit; may be given more than once.",
+)
 @click.option(
     "--show-limits",
     is_flag=True,
@@ -71,7 +84,7 @@ from securechat.cli.retaining import read_count, read_time
 def server(**given: Any) -> None:
     """Run a server: it routes ciphertext, and cannot read, name or size up what it carries."""
     if given["key"] and not given["cert"]:
-        raise click.UsageError("--key needs --cert.")
+        raise InputError("--key needs --cert.", "Give both, or neither.", option="--key")
     from securechat.cli.operate import operate
 
-    operate(given)
+    operate(given, click.get_current_context().ensure_object(Origins).notices)

@@ -13,19 +13,30 @@ from securechat.cli.options import FILE, option
 @click.argument("names", nargs=-1)
 @click.option("--out", type=FILE, default="certs", show_default=True, help="Directory.")
 @click.option("--force", is_flag=True, help="Replace an existing pair by one with another pin.")
-@click.option("--renew", is_flag=True, help="Give an existing pair new dates; its names, key and pin stay.")
+@click.option(
+    "--renew",
+    is_flag=True,
+    help="Give the key that is there a new certificate; the pin stays, and the names unless given.",
+)
 def cert(names: tuple[str, ...], out: Path, *, force: bool, renew: bool) -> None:
-    """Make a self-signed certificate for NAMES (default: localhost, 127.0.0.1, ::1) and print its pin."""
-    from securechat.transport.certificates import Pair, make_pair, pin_of
+    """Make a self-signed certificate for NAMES (default: localhost, 127.0.0.1, ::1) and print its pin.
+
+    A key without a certificate is signed and keeps its pin.
+    """
+    from securechat.transport import certificates
+    from securechat.transport.certificates import Pair, pin_of
     from securechat.transport.pins import format_pin
 
-    if renew and (names or force):
-        raise click.UsageError("--renew takes neither NAMES nor --force: it changes the dates alone.")
+    if renew and force:
+        raise click.UsageError("--renew keeps the key, --force replaces it: give one of them.")
+    pair = Pair(out / "cert.pem", out / "key.pem")
+    is_finished = not force and certificates.is_there(pair.key) and not certificates.is_there(pair.certificate)
     if renew:
-        pair = Pair(out / "cert.pem", out / "key.pem")
-        pair.renew()
+        certificates.renew(pair, names)
     else:
-        pair = make_pair(out, names, overwrite=force)
+        certificates.make_pair(out, names, overwrite=force)
+    if is_finished:
+        click.echo(f"{pair.key} is kept, and so is its pin.", err=True)
     click.echo(f"{pair.certificate} and {pair.key}", err=True)
     click.echo(format_pin(pin_of(pair)))
 

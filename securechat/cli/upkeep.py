@@ -1,4 +1,4 @@
-"""``securechat rooms`` and ``securechat backup``: a server's data in its operator's hands, running or not."""
+"""``securechat rooms``, ``backup`` and ``restore``: a server's data in its operator's hands, running or not."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from securechat.cli.options import FILE, duration, option
-from securechat.errors import SecurechatError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from securechat.history.survey import Summary
 
 _PREFIX: Final = re.compile(r"[0-9a-fA-F]{8,64}")
-_PATIENCE: Final = 15.0
-_POLL: Final = 0.1
 
 _data = option("--data", type=FILE, help="The server's directory.")
 
@@ -39,22 +36,36 @@ def list_rooms(data: Path | None, sort: str) -> None:
 @rooms.command("delete")
 @click.argument("addresses", nargs=-1)
 @_data
-@click.option("--larger", type=int, metavar="BYTES", help="All rooms that hold more than so much.")
-@click.option("--older", type=duration, metavar="AGE", help="All rooms that nobody has used for so long, as in 30d.")
+@click.option("--larger", type=int, metavar="BYTES", help="All rooms that hold more than that.")
+@click.option("--older", type=duration, metavar="AGE", help="All rooms that nobody has used for that long, as in 30d.")
+@click.option("--empty", is_flag=True, help="All rooms that hold no message.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete_rooms(
-    addresses: tuple[str, ...], data: Path | None, larger: int | None, older: int | None, yes: bool
+    addresses: tuple[str, ...], data: Path | None, larger: int | None, older: int | None, *, empty: bool, yes: bool
 ) -> None:
-    """Delete rooms by their ADDRESSES (the first 8 digits or more), by size, or by age; all conditions must hold."""
-    if not addresses and larger is None and older is None:
-        raise click.UsageError("Say which rooms: ADDRESSES, --larger or --older.")
-    chosen = [room for room in _summaries(data) if _is_meant(room, addresses, larger, older)]
+    """Delete rooms by ADDRESSES (8 digits or more), size, age, or what they hold; all conditions must hold.
+
+    A room with members in it is in use: --older and --empty keep it. The others send its members away.
+    """
+    from securechat.cli.deleting import delete
+    from securechat.cli.directory import data_path
+    from securechat.server.control import Doomed
+
+    if not addresses and larger is None and older is None and not empty:
+        raise click.UsageError("Say which rooms: ADDRESSES, --larger, --older or --empty.")
+    chosen = [
+        room for room in _summaries(data) if _is_meant(room, addresses, larger, older) and not (empty and room.messages)
+    ]
     for room in chosen:
         click.echo(f"{room.address.hex()} {room.messages:>8} {room.size:>12} {_when(room.used)}")
     if not chosen:
-        click.echo("No room is meant; nothing was deleted.", err=True)
+        click.echo("No rooms match; nothing deleted.", err=True)
     elif yes or click.confirm(f"Delete {len(chosen)} room(s) with all messages?", err=True):
-        _delete(data, [room.address for room in chosen])
+        spares_used = empty or older is not None
+        delete(
+            data_path(data),
+            [Doomed(room.address, room.log_id, room.newest if spares_used else None) for room in chosen],
+        )
 
 
 def _is_meant(room: "Summary", addresses: "Iterable[str]", larger: int | None, older: int | None) -> bool:
@@ -81,61 +92,14 @@ def _when(used: int) -> str:
 
 
 def _summaries(data: Path | None) -> "list[Summary]":
+    from securechat.cli.copies import refuse_unsettled
     from securechat.cli.directory import data_path
     from securechat.history.sqlite import HISTORY_FILE
     from securechat.history.survey import summarise
 
-    return summarise(data_path(data) / HISTORY_FILE)
-
-
-def _delete(data: Path | None, addresses: "list[bytes]") -> None:
-    """Delete rooms: by hand, or through the running server, which alone may write then."""
-    from securechat.cli.directory import InUseError, data_path, only_server
-
     directory = data_path(data)
-    try:
-        with only_server(directory):
-            _delete_by_hand(directory, addresses)
-    except InUseError:
-        _ask_server(directory, addresses)
-    left = set(addresses) & {room.address for room in _summaries(data)}
-    if left:
-        raise SecurechatError(
-            f"{len(left)} of the rooms are still there.", "Look at the server's log, or stop it and try again."
-        )
-    click.echo(f"Deleted: {len(addresses)}.", err=True)
-
-
-def _delete_by_hand(directory: Path, addresses: "list[bytes]") -> None:
-    import trio
-
-    from securechat.history.sqlite import HISTORY_FILE, SqliteLog
-
-    async def delete_all() -> None:
-        log = SqliteLog.open(directory / HISTORY_FILE)
-        try:
-            for address in addresses:
-                await log.delete_room(address)
-            await log.compact()
-        finally:
-            await log.aclose()
-
-    trio.run(delete_all)
-
-
-def _ask_server(directory: Path, addresses: "list[bytes]") -> None:
-    """Leave a request for each room, and wait until the server has taken all of them away."""
-    import time
-
-    from securechat.files import make_private_directory
-    from securechat.server.upkeep import DELETIONS
-
-    requests = [make_private_directory(directory / DELETIONS) / address.hex() for address in addresses]
-    for request in requests:
-        request.touch(mode=0o600)
-    deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline and any(request.exists() for request in requests):
-        time.sleep(_POLL)
+    refuse_unsettled(directory)
+    return summarise(directory / HISTORY_FILE)
 
 
 @click.command()
@@ -144,18 +108,36 @@ def _ask_server(directory: Path, addresses: "list[bytes]") -> None:
 def backup(target: Path, data: Path | None) -> None:
     """Copy history, certificate and key of a server, running or not, to TARGET, a new directory.
 
-    To restore it: 'securechat server --data TARGET', or copy TARGET to where the data was.
+    To restore it: 'securechat restore TARGET', or 'securechat server --data TARGET'.
+    """
+    from securechat.cli.backup import back_up
+    from securechat.cli.copies import KEY_FILE
+    from securechat.cli.directory import data_path
+    from securechat.cli.interrupt import raising
+
+    with raising():
+        names = back_up(data_path(data), target)
+    click.echo(f"Copied to {target}: {', '.join(names)}.", err=True)
+    if KEY_FILE in names:
+        click.echo("With the key, anybody can pretend to be this server: keep the copy safe.", err=True)
+
+
+@click.command()
+@click.argument("source", type=FILE, metavar="BACKUP")
+@_data
+def restore(source: Path, data: Path | None) -> None:
+    """Put BACKUP in the place of what a server has; the server is stopped.
+
+    What was there before is kept, in a directory below it. Copying a backup by hand needs a directory
+    that is empty: what a crash left would be joined with it.
     """
     from securechat.cli.directory import data_path
-    from securechat.files import write_private
-    from securechat.history.sqlite import HISTORY_FILE
-    from securechat.history.survey import copy
+    from securechat.cli.interrupt import raising
+    from securechat.cli.restore import restore as put_back
 
     directory = data_path(data)
-    if target.exists():
-        raise SecurechatError(f"{target} exists already.", "Name a new directory.")
-    copy(directory / HISTORY_FILE, target / HISTORY_FILE)
-    for name in ("cert.pem", "key.pem"):
-        if (directory / name).exists():
-            write_private(target / name, (directory / name).read_bytes())
-    click.echo(f"Copied to {target}. Whoever has it can pretend to be this server: keep it safe.", err=True)
+    with raising():
+        names, before = put_back(source, directory)
+    click.echo(f"Restored to {directory}: {', '.join(names)}.", err=True)
+    if before:
+        click.echo(f"What was there before is in {before}.", err=True)

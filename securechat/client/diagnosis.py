@@ -1,21 +1,22 @@
 """What ``securechat doctor`` looks at, one step after another; it trusts nothing and remembers nothing."""
 
-import datetime
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import trio
-from cryptography import x509
 
 from securechat.client import trust
 from securechat.client.address import ServerAddress
 from securechat.client.clock import now_ms
 from securechat.client.link import Link
 from securechat.client.trust import Trust
-from securechat.errors import ChannelClosedError, NotTrustedError, UnreachableError
+from securechat.errors import CertificateError, ChannelClosedError, NotTrustedError, UnreachableError
 from securechat.protocol.messages import VERSION
+from securechat.transport.certificates import read_leaf
 from securechat.transport.known_hosts import KnownHosts
 from securechat.transport.pins import format_pin
+from securechat.transport.signing import clamp_instant
 from securechat.transport.tls_channel import TlsChannel
 
 Tell = Callable[[str], None]
@@ -77,13 +78,17 @@ async def _resolve(server: ServerAddress) -> list[str]:
 
 
 def _tell_certificate(channel: TlsChannel, tell: Tell) -> None:
-    leaf = x509.load_der_x509_certificate(channel.peer_certificate)
-    now = datetime.datetime.now(datetime.UTC)
-    until = f"{leaf.not_valid_after_utc:%Y-%m-%d}"
-    if now < leaf.not_valid_before_utc:
-        since = f"{leaf.not_valid_before_utc:%Y-%m-%d}"
+    try:
+        leaf = read_leaf(channel.peer_certificate)
+    except CertificateError:
+        tell("note  dates      the certificate is damaged or of a rare kind; a pin does not mind")
+        return
+    now = clamp_instant(time.time())
+    until = f"{leaf.not_after:%Y-%m-%d}"
+    if now < leaf.not_before:
+        since = f"{leaf.not_before:%Y-%m-%d}"
         tell(f"note  dates      the certificate is valid from {since} on only; a pin does not mind")
-    elif now <= leaf.not_valid_after_utc:
+    elif now <= leaf.not_after:
         tell(f"ok    dates      the certificate is valid until {until}")
     else:
         tell(f"note  dates      the certificate is valid until {until} only; a pin does not mind")

@@ -157,4 +157,5 @@ def _farewell(goodbye: Goodbye) -> ServerRefusedError:
         f"The server ended the connection: {why}{said}.",
         f"Try again in {retry_after} s." if retry_after else "Try again.",
         retry_after=retry_after,
+        is_busy=goodbye.reason == Reason.RATE,
     )

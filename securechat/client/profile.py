@@ -24,7 +24,7 @@ class Profile:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = make_private_directory(directory)
+        self.directory = make_private_directory(directory, "--profile")
 
     @property
     def known_hosts(self) -> KnownHosts:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from securechat import limits
-from securechat.client import recent, trust
+from securechat.client import recent, refusals, trust
 from securechat.client.address import ServerAddress
 from securechat.client.clock import now_ms, seconds_left
 from securechat.client.conversation import Event, Kind, Present, Unsent
 from securechat.client.counters import Counters
 from securechat.client.event_queue import EventQueue
-from securechat.client.link import Link, clamp
+from securechat.client.link import Link
 from securechat.client.outbox import Outbox
 from securechat.client.people import People
 from securechat.client.roster import Roster
@@ -36,7 +36,7 @@ from securechat.errors import (
     UnreachableError,
 )
 from securechat.protocol import proof
-from securechat.protocol.messages import Code, Error, Join, Joined, Past
+from securechat.protocol.messages import Error, Join, Joined, Past
 from securechat.sealing.body import SESSION_BYTES
 from securechat.sealing.identity import Identity
 from securechat.sealing.keys import RoomKeys, RoomSecret
@@ -253,9 +253,10 @@ class RoomConversation:
         """Keep the room joined until cancelled; started when it is joined first.
 
         Raises:
-            SecurechatError: The first attempt failed, or the server is not to be trusted any more.
+            SecurechatError: It could not be joined, or the server is not to be trusted any more.
         """
         may_create = False
+        give_up = trio.current_time() + limits.BUSY_PATIENCE
         while True:
             began = trio.current_time()
             try:
@@ -264,6 +265,10 @@ class RoomConversation:
                 if may_create or not await self._options.ask_create(self.keys):
                     raise
                 may_create = True
+                give_up = trio.current_time() + limits.BUSY_PATIENCE
+                continue
+            except (UnreachableError, ServerRefusedError) as error:
+                await self._wait_busy(error, give_up)
                 continue
             may_create = True  # a member who comes back may: the server has lost the room
             if self._was_connected and trio.current_time() - began > limits.RECONNECT_MOST:
@@ -273,6 +278,19 @@ class RoomConversation:
             with trio.move_on_after(self._pause) as self._pausing:
                 await trio.sleep_forever()
             self._pausing = None
+
+    async def _wait_busy(self, error: UnreachableError | ServerRefusedError, give_up: float) -> None:
+        """Pause before another attempt to join for the first time.
+
+        Args:
+            error: Why the last attempt failed; raised again if another one is of no use.
+            give_up: The time after which there is none.
+        """
+        pause = _next_pause(min(self._pause, limits.BUSY_PAUSE / 2), error)
+        if not error.is_busy or trio.current_time() + pause > give_up:
+            raise error
+        self._pause = pause
+        await trio.sleep(pause)
 
     async def _tell_lost(self, lost: Exception) -> None:
         """Say why there is no connection: once for each reason, not for each attempt."""
@@ -293,6 +311,7 @@ class RoomConversation:
                 is_first, self._has_joined = not self._has_joined, True
                 self._was_connected = True
                 if is_first:
+                    self._pause = 0.0
                     self.was_created = answer.created
                     joined()
                 self._visit = Visit(self._own, link, answer, self._caught_up, is_first=is_first)
@@ -301,7 +320,7 @@ class RoomConversation:
                 return await self._visit.run()
         except (ChannelClosedError, UnreachableError, ServerRefusedError) as error:
             if not self._has_joined:
-                raise _on_first_attempt(self._options.server, error) from error
+                raise refusals.on_first_attempt(self._options.server, error) from error
             return error
         finally:
             self._visit = None
@@ -335,7 +354,7 @@ class RoomConversation:
             if isinstance(answer, Joined):
                 return answer
             assert isinstance(answer, Error), "before a room is joined, nothing else can come"
-            raise _refusal(answer, self._options.server)
+            raise refusals.on_join(answer, self._options.server)
         raise UnreachableError("The server does not answer.", "Try again later.")
 
 
@@ -345,29 +364,6 @@ def _next_pause(pause: float, lost: Exception) -> float:
     doubled = min(limits.RECONNECT_MOST, pause * 2 or limits.RECONNECT_FIRST)
     jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
     return max(least * (jitter + 0.2), doubled * jitter)
-
-
-def _on_first_attempt(server: ServerAddress, error: Exception) -> SecurechatError:
-    if isinstance(error, SecurechatError):
-        return error
-    return UnreachableError(f"{server} ended the connection: {error}.", "Try again later.")
-
-
-def _refusal(error: Error, server: ServerAddress) -> SecurechatError:
-    if error.code == Code.NO_SUCH_ROOM:
-        return NoSuchRoomError(
-            f"Nobody has used this room name and passphrase on {server}.",
-            "Check both; to open a new room, give --create.",
-        )
-    if error.code == Code.ROOMS_CLOSED:
-        said = f" ({error.text})" if error.text else ""
-        return ServerRefusedError(
-            f"{server} takes no new rooms{said}.", "Check name and passphrase, or ask who runs it."
-        )
-    retry_after = clamp(error.retry_after, limits.RETRY_SECONDS) if error.retry_after else 0
-    when = f"Try again in {retry_after} s." if retry_after else "Tell who runs it."
-    why = error.text or f"error {error.code}"
-    return ServerRefusedError(f"{server} refused to let this client in: {why}.", when, retry_after=retry_after)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import trio
 
 from securechat import labels, limits
 from securechat.client.address import ServerAddress
-from securechat.errors import ChannelClosedError, InputError, NotTrustedError, UnreachableError
+from securechat.errors import CertificateError, ChannelClosedError, InputError, NotTrustedError, UnreachableError
 from securechat.transport import known_hosts, pins
 from securechat.transport.certificates import spki_hash
 from securechat.transport.channel import SocketChannel, take_socket
@@ -141,10 +141,11 @@ async def _open(
         context = client_context(verify=entry is not None and entry.uses_ca, authorities=authorities, alpn=alpn)
     except OSError as error:
         what = "holds no usable certificates" if isinstance(error, ssl.SSLError) else "cannot be read"
-        raise InputError(f"{authorities} {what}.", "Give a PEM file with --ca.") from error
+        raise InputError(f"{authorities} {what}.", "Give a PEM file with --ca.", option="--ca") from error
     channel = TlsChannel(await _open_socket(server), context, server.host)
     try:
-        await _shake_hands(server, channel, forget)
+        is_known = entry is not None and bool(entry.pins or authorities or forget)
+        await _shake_hands(server, channel, forget, is_known=is_known)
         return channel, _recognise(server, channel, entry, alpn, forget)
     except BaseException:
         channel.abort()
@@ -161,13 +162,13 @@ async def _open_socket(server: ServerAddress) -> socket.socket:
         raise UnreachableError(f"{server} cannot be reached: {_reason(error)}.", _HINT.format(server)) from error
 
 
-async def _shake_hands(server: ServerAddress, channel: TlsChannel, forget: str) -> None:
+async def _shake_hands(server: ServerAddress, channel: TlsChannel, forget: str, *, is_known: bool) -> None:
     hint = _HINT.format(server)
     try:
         with trio.fail_after(limits.CONNECT_TIMEOUT):
             await channel.handshake()
     except trio.TooSlowError:
-        raise _too_slow(server) from None
+        raise _too_slow(server, is_busy=is_known) from None
     except ssl.SSLCertVerificationError as error:
         raise NotTrustedError(
             f"No authority vouches for {server}: {error.verify_message.rstrip('.')}.",
@@ -179,16 +180,22 @@ async def _shake_hands(server: ServerAddress, channel: TlsChannel, forget: str) 
         raise UnreachableError(_explain(server, error), hint) from error
     except ChannelClosedError as error:
         raise UnreachableError(
-            f"{server} ended the TLS handshake: it is no securechat server, or is busy.", hint
+            f"{server} ended the TLS handshake: it is no securechat server, or is busy.", hint, is_busy=is_known
         ) from error
 
 
-def _too_slow(server: ServerAddress) -> UnreachableError:
-    return UnreachableError(f"{server} does not answer in {limits.CONNECT_TIMEOUT:.0f} s.", _HINT.format(server))
+def _too_slow(server: ServerAddress, *, is_busy: bool = False) -> UnreachableError:
+    said = f"{server} does not answer in {limits.CONNECT_TIMEOUT:.0f} s."
+    return UnreachableError(said, _HINT.format(server), is_busy=is_busy)
 
 
 def _recognise(server: ServerAddress, channel: TlsChannel, entry: Entry | None, alpn: str, forget: str) -> bytes:
-    pin = spki_hash(channel.peer_certificate)
+    try:
+        pin = spki_hash(channel.peer_certificate)
+    except CertificateError as error:
+        raise UnreachableError(
+            f"{server} shows a damaged certificate, whose key cannot be found.", _HINT.format(server)
+        ) from error
     if entry is not None and entry.pins and pin not in entry.pins:
         expected = " or ".join(sorted(map(pins.format_pin, entry.pins)))
         what = "has changed" if forget else "is not the expected one"

@@ -16,6 +16,7 @@ when retention has removed what came before.
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
@@ -26,6 +27,7 @@ from securechat import limits
 from securechat.database import open_database, reported, transaction
 from securechat.errors import LogFullError, StorageError, StorageFullError
 from securechat.history.age import AgeClock, Clocks, Reckoning
+from securechat.history.generation import prepare, renew
 from securechat.history.log import Append, Appended, Head, Page, Retention
 from securechat.history.pages import find_head, read_page
 from securechat.history.schema import APPLICATION_ID, load_reckoning, migrations, save_reckoning
@@ -101,10 +103,13 @@ class SqliteLog:
             clocks: Where time comes from.
 
         Raises:
-            StorageError: It is corrupt, of another program, newer than this one, or unwritable.
+            StorageError: It is corrupt, of another program, newer than this one, or unwritable; or what a crash
+                left beside it belongs to another log.
         """
+        connect = partial(open_database, application_id=APPLICATION_ID, migrations=migrations(clocks.wall))
+        prepare(path, connect)
         with ExitStack() as opened:
-            writer = open_database(path, application_id=APPLICATION_ID, migrations=migrations(clocks.wall))
+            writer = connect(path)
             opened.callback(writer.close)
             with suppress(StorageError), reported(path):
                 rewrite(writer, limits.COMPACT_BYTES)
@@ -112,6 +117,7 @@ class SqliteLog:
                 fit_wal(writer, str(path.parent))
                 pages = min(most * _FILE_FACTOR // _PAGE_BYTES + _LEAST_PAGES, _MAX_PAGES)
                 writer.execute(f"PRAGMA max_page_count = {pages}")
+                renew(writer, path)
                 age = AgeClock(clocks, load_reckoning(writer))
                 readers = []
                 for _ in range(2):

@@ -10,24 +10,23 @@ import math
 import socket
 import ssl
 from collections import deque
+from contextlib import ExitStack
 from functools import partial
 
 import trio
 
 from securechat import labels, limits
-from securechat.errors import ChannelClosedError, SecurechatError
+from securechat.errors import ChannelClosedError
 from securechat.legacy import codec, notices
 from securechat.legacy.codec import Greeting, GreetingDecoder, LegacyError, UnitDecoder
 from securechat.server.access import AccessLog
-from securechat.server.buckets import Bucket
-from securechat.server.gate import Gate
-from securechat.transport.certificates import Pair
+from securechat.server.buckets import Bucket, network
+from securechat.server.gate import Gate, Guest, Stage
 from securechat.transport.channel import SocketChannel, reset_on_close, take_socket
 from securechat.transport.tls import ServerTls
-from securechat.transport.tls_channel import TlsChannel
+from securechat.transport.tls_channel import TLS_HANDSHAKE
 
 _logger = logging.getLogger("securechat.legacy")
-_TLS_HANDSHAKE = b"\x16"  # the first byte of a TLS connection (RFC 8446, section 5.1); no base64 begins so
 
 
 class _Member:
@@ -37,9 +36,10 @@ class _Member:
     once, with a little time in between: what they read together they print on one line.
     """
 
-    def __init__(self, channel: SocketChannel, greeting: Greeting) -> None:
+    def __init__(self, channel: SocketChannel, greeting: Greeting, access: AccessLog) -> None:
         self.channel = channel
         self.room, self.name = greeting
+        self._access = access
         self.scope = trio.CancelScope()
         self._notices: deque[bytes] = deque()
         self._size = 0
@@ -57,8 +57,9 @@ class _Member:
         self._work.set()
         waiting = self._size + self.channel.backlog
         if self.channel.backlog and waiting > limits.LEGACY_OUTBOX_BYTES and not self.scope.cancel_called:
-            _logger.info("ended %s: it does not read, and %d KiB wait for it", self.channel.peer, waiting // limits.KIB)
             self.scope.cancel()
+            if self._access.may_log(peer := self.channel.peer):
+                _logger.info("ended %s: it does not read, and %d KiB wait for it", peer, waiting // limits.KIB)
 
     async def write(self) -> None:
         """Run until cancelled: send what is told."""
@@ -94,18 +95,18 @@ class _Member:
 
 
 class LegacyServer:
-    """The listener. ``serve`` runs it; ``stop`` ends it; ``reload`` takes the certificate anew.
+    """The listener. ``serve`` runs it; ``stop`` ends it; ``use`` changes its certificate.
 
     Args:
-        pair: Certificate and key, for those who come inside TLS.
+        tls: The certificate, loaded, for those who come inside TLS.
         gate: Counts connections, together with those of other listeners.
+        access: Logs what peers do, together with those of other listeners.
     """
 
-    def __init__(self, pair: Pair, gate: Gate) -> None:
-        self._pair = pair
-        self._tls = ServerTls.load(pair, labels.LEGACY_ALPN)
+    def __init__(self, tls: ServerTls, gate: Gate, access: AccessLog) -> None:
+        self._tls = tls
         self._gate = gate
-        self._access = AccessLog(gate)
+        self._access = access
         self._rooms: dict[str, list[_Member]] = {}
         self._stop = trio.Event()
 
@@ -113,12 +114,9 @@ class LegacyServer:
         """Tell nobody anything more and close; ``serve`` returns."""
         self._stop.set()
 
-    def reload(self) -> None:
-        """Serve new connections with the certificate as the files have it now; keep the old one if they are bad."""
-        try:
-            self._tls = ServerTls.load(self._pair, labels.LEGACY_ALPN)
-        except SecurechatError as error:
-            _logger.error("the certificate stays as it was: %s", error)
+    def use(self, tls: ServerTls) -> None:
+        """Serve new connections with another certificate; those that there are keep theirs."""
+        self._tls = tls
 
     async def serve(
         self, listeners: list[trio.SocketListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -128,6 +126,7 @@ class LegacyServer:
             async with trio.open_nursery() as listening:
                 serve = partial(trio.serve_listeners, self._accept, listeners, handler_nursery=sessions)
                 await listening.start(serve)
+                listening.start_soon(self._gate.run)
                 task_status.started()
                 await self._stop.wait()
                 listening.cancel_scope.cancel()
@@ -142,53 +141,66 @@ class LegacyServer:
         try:
             reset_on_close(stream.socket)
             peer = str(stream.socket.getpeername()[0])
-            with self._gate.count(peer) as exceeded:
-                if exceeded or not await self._gate.wait(peer):
-                    raise LegacyError(exceeded or "too many connections at once")
-                await self._run(stream)
+            with self._gate.enter(peer) as guest:
+                if guest.exceeded:
+                    raise LegacyError(guest.exceeded)
+                await self._run(stream, guest)
+            if guest.scope.cancelled_caught:
+                raise LegacyError("it made way for newer connections before it said who it is")
         except (LegacyError, ssl.SSLError) as error:
-            _logger.info("refused %s: %s", peer, error)
+            self._log_end("refused", peer, str(error))
         except (ChannelClosedError, OSError) as error:
-            _logger.info("refused %s: it left before it said who it is (%s)", peer, error)
+            self._log_end("refused", peer, f"it left before it said who it is ({error})")
         except trio.TooSlowError:
-            _logger.info("refused %s: it did not say who it is in time", peer)
+            self._log_end("refused", peer, "it did not say who it is in time")
         except Exception:
-            _logger.exception("a fault of this server ended a connection; please report it")
+            if self._access.may_log(peer):
+                _logger.exception("a fault of this server ended a connection; please report it")
         finally:
             stream.socket.close()
 
-    async def _run(self, stream: trio.SocketStream) -> None:
+    def _log_end(self, how: str, peer: str, why: str) -> None:
+        if self._access.may_log(peer):
+            _logger.info("%s %s: %s", how, peer, why)
+
+    async def _run(self, stream: trio.SocketStream, guest: Guest) -> None:
         with trio.fail_after(limits.LEGACY_GREETING_TIMEOUT):
-            channel = await self._open(stream)
+            channel = await self._open(stream, guest)
             try:
                 greeting, rest = await _read_greeting(channel)
             except BaseException:
                 channel.abort()
                 raise
-        if sum(len(members) for members in self._rooms.values()) >= limits.LEGACY_MEMBERS:
+        if self._is_full(guest.network):
             channel.abort()
             raise LegacyError("too many members")
-        await self._stay(_Member(channel, greeting), rest)
+        guest.join()
+        await self._stay(_Member(channel, greeting, self._access), rest)
 
-    async def _open(self, stream: trio.SocketStream) -> SocketChannel:
+    def _is_full(self, key: str) -> bool:
+        """Return whether there are all members that there may be, in all or of one address."""
+        members = [network(member.channel.peer) for room in self._rooms.values() for member in room]
+        return len(members) >= limits.LEGACY_MEMBERS or members.count(key) >= limits.LEGACY_MEMBERS_PER_ADDRESS
+
+    async def _open(self, stream: trio.SocketStream, guest: Guest) -> SocketChannel:
         """Return a channel: inside TLS when the first byte says so."""
         first = await stream.socket.recv(1, socket.MSG_PEEK)
-        if first != _TLS_HANDSHAKE:
-            return SocketChannel(take_socket(stream))
-        channel = TlsChannel(take_socket(stream), self._tls.context)
-        try:
-            await channel.handshake()
-            if channel.alpn != labels.LEGACY_ALPN:
-                raise LegacyError("TLS for another protocol")
-        except BaseException:
+        sock = take_socket(stream)
+        if first != TLS_HANDSHAKE:  # no base64 begins so
+            guest.advance(Stage.IDLE)
+            return SocketChannel(sock)
+        channel = await self._gate.shake_hands(guest, sock, self._tls.context)
+        if channel.alpn != labels.LEGACY_ALPN:
             channel.abort()
-            raise
+            raise LegacyError("TLS for another protocol")
         return channel
 
     async def _stay(self, member: _Member, rest: bytes) -> None:
         """Let somebody be in a room until they leave, or are sent away."""
         channel = member.channel
-        try:
+        with ExitStack() as stack:  # each of these is done whatever the other one raises
+            stack.callback(channel.abort)
+            stack.callback(self._leave, member)
             async with trio.open_nursery() as nursery:
                 channel.on_backlog = partial(nursery.start_soon, channel.drain)
                 with member.scope:
@@ -199,33 +211,32 @@ class LegacyServer:
                 with trio.move_on_after(limits.LEGACY_FLUSH_TIMEOUT):
                     await member.finish()
                 nursery.cancel_scope.cancel()
-        finally:
-            self._leave(member)
-            channel.abort()
 
     def _join(self, member: _Member) -> None:
         members = self._rooms.setdefault(member.room, [])
         members.append(member)
         member.tell(codec.cells(notices.welcome(member.room, [m.name for m in members]) + notices.NOT_ENCRYPTED))
         self._tell(member.room, codec.cells(notices.joined(_now(), member.name)))
-        self._record("joined", member)
+        self._record("joined", member, len(members))
 
     def _leave(self, member: _Member) -> None:
+        """Leave a room: first change what is, then let others know, then write it down."""
         members = self._rooms.get(member.room, [])
-        if member in members:
-            members.remove(member)
-            self._record("left", member)
-            if not self._stop.is_set():
-                self._tell(member.room, codec.cells(notices.left(_now(), member.name)))
+        if member not in members:
+            return
+        members.remove(member)
         if not members:
-            self._rooms.pop(member.room, None)
+            del self._rooms[member.room]
+        elif not self._stop.is_set():
+            self._tell(member.room, codec.cells(notices.left(_now(), member.name)))
+        self._record("left", member, len(members))
 
     def _tell(self, room: str, cells: bytes) -> None:
         for member in self._rooms[room]:
             member.tell(cells)
 
-    def _record(self, what: str, member: _Member) -> None:
-        self._access.legacy(what, member.channel.peer, member.name, member.room, len(self._rooms[member.room]))
+    def _record(self, what: str, member: _Member, members: int) -> None:
+        self._access.legacy(what, member.channel.peer, member.name, member.room, members)
 
     async def _listen(self, member: _Member, data: bytes) -> None:
         """Pass on what somebody says, until they leave."""
@@ -242,7 +253,7 @@ class LegacyServer:
                     await self._pass_on(member, decoder.flush(), bucket)
                     data = await member.channel.receive()
         except LegacyError as error:
-            _logger.info("ended %s: %s", member.channel.peer, error)
+            self._log_end("ended", member.channel.peer, str(error))
         except ChannelClosedError:
             await self._pass_on(member, decoder.flush(), bucket)
 

@@ -42,7 +42,11 @@ class Bucket:
         return 0.0
 
     def spend(self, amount: float = 1) -> float:
-        """Take tokens, in advance if need be, and return the seconds until the debt is paid."""
+        """Take tokens, in advance if need be, and return the seconds until the debt is paid.
+
+        Args:
+            amount: How many; a negative number gives some back.
+        """
         self._refill()
         self._tokens -= amount
         return max(0.0, -self._tokens / self._rate)

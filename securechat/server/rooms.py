@@ -2,15 +2,24 @@
 
 import os
 from collections import Counter
+from enum import StrEnum
 
 import trio
 
 from securechat import limits
-from securechat.errors import StorageError
+from securechat.errors import SecurechatError, StorageError
 from securechat.history.log import RoomLog
 from securechat.protocol import chain
 from securechat.protocol.messages import Change
 from securechat.server.room import Member, Room
+
+
+class Fate(StrEnum):
+    """What became of a room that was to be deleted."""
+
+    DELETED = "deleted"
+    ABSENT = "absent"
+    IN_USE = "in use"
 
 
 class Rooms:
@@ -80,22 +89,50 @@ class Rooms:
                 self._left.add(room.number)
             self._changed.discard(room)
 
-    async def delete(self, address: bytes) -> bool:
-        """Send the members of a room away and delete it; tell whether there was one.
+    async def delete(self, address: bytes, log_id: bytes, newest: int | None = None) -> Fate:
+        """Delete a room, if it is still what the operator saw.
+
+        Args:
+            address: Its address, 32 bytes.
+            log_id: The id of its log, 16 bytes: a room that was created there since is another one.
+            newest: None to send its members away. A sequence to delete it only while it is not in use: nobody is
+                in it, and this is still its newest message.
 
         Raises:
-            StorageError: It cannot be written.
+            SecurechatError: It cannot be written, or its members do not leave.
         """
         async with self._deleting:
-            self._doomed = address
+            self._doomed = address  # from here on nobody enters it
             try:
-                while address in self._by_address or self._looked_up[address]:
-                    if room := self._by_address.get(address):
-                        room.send_away()
-                    await trio.sleep(limits.DELETION_POLL)
-                return await self._log.delete_room(address)
+                if newest is not None and self._is_used(address):
+                    return Fate.IN_USE
+                found = await self._log.open_room(address, None)
+                if found is None or found[0].log_id != log_id:
+                    return Fate.ABSENT
+                if newest not in {None, found[0].newest}:
+                    return Fate.IN_USE
+                await self._clear(address)
+                await self._log.delete_room(address)
+                return Fate.DELETED
             finally:
                 self._doomed = b""
+
+    def _is_used(self, address: bytes) -> bool:
+        """Tell whether somebody is in a room, or about to be."""
+        return address in self._by_address or bool(self._looked_up[address])
+
+    async def _clear(self, address: bytes) -> None:
+        """Send the members of a room away, and wait until they are gone."""
+        with trio.move_on_after(limits.DELETION_TIMEOUT):
+            while self._is_used(address):
+                if room := self._by_address.get(address):
+                    room.send_away()
+                await trio.sleep(limits.DELETION_POLL)
+            return
+        raise SecurechatError(
+            f"The members of room {address.hex()[:8]} did not leave within {limits.DELETION_TIMEOUT:.0f} s.",
+            "Try again.",
+        )
 
     async def record_use(self) -> None:
         """Record in the log which rooms are in use, or were since the last call.

@@ -5,7 +5,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import ClassVar
 
@@ -37,9 +39,11 @@ from securechat.protocol.messages import (
     Welcome,
 )
 from securechat.server.access import AccessLog
-from securechat.server.buckets import AddressBuckets, Bucket
+from securechat.server.admission import Admission, Refusal
+from securechat.server.buckets import Bucket
 from securechat.server.commit import Committer
 from securechat.server.laggards import Laggards
+from securechat.server.repeats import FaultLog
 from securechat.server.room import Member, Room
 from securechat.server.rooms import Rooms
 from securechat.transport.channel import Channel
@@ -64,8 +68,8 @@ class Services:
         access: The access log.
         may_create: Whether members may create rooms.
         allowed: The limits.
-        refused_joins: Tokens for joins that fail, by address.
-        creations: Tokens for rooms created, by address.
+        faults: Logs what is wrong with the disk.
+        admission: Decides who gets into a room.
         laggards: The sessions whose socket is full.
         closed: How many connections ended for which reason.
         refused: How many requests were refused for which reason.
@@ -77,15 +81,14 @@ class Services:
     access: AccessLog
     may_create: bool = True
     allowed: ServerLimits = limits.SERVER
-    refused_joins: AddressBuckets = field(init=False)
-    creations: AddressBuckets = field(init=False)
+    faults: FaultLog = field(default_factory=FaultLog)
+    admission: Admission = field(init=False)
     laggards: Laggards = field(init=False)
     closed: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.refused_joins = AddressBuckets(*self.allowed.refused_joins, trio.current_time)
-        self.creations = AddressBuckets(*self.allowed.creations, trio.current_time)
+        self.admission = Admission(self.rooms, self.allowed, may_create=self.may_create)
         self.laggards = Laggards(self.allowed.outboxes_bytes)
 
 
@@ -96,6 +99,9 @@ class Session:
         services: What all sessions share.
         channel: The connection, after its handshake.
         spki_hash: SHA-256 of the public key under which this connection was accepted, 32 bytes.
+
+    Attributes:
+        on_joined: Called when it has joined a room.
     """
 
     def __init__(self, services: Services, channel: Channel, spki_hash: bytes) -> None:
@@ -124,6 +130,7 @@ class Session:
         self._ending: Reason | None = None
         self._retry_after = 0
         self._is_mute = False  # GOODBYE was said, or is all that is left to say
+        self.on_joined: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Serve the connection until either side ends it."""
@@ -160,7 +167,8 @@ class Session:
         except ChannelClosedError:
             return None
         except ProtocolError as error:
-            _logger.info("refused %s: %s", self._channel.peer, error)
+            if self._services.access.may_log(self._channel.peer):
+                _logger.info("refused %s: %s", self._channel.peer, error)
             return Reason.PROTOCOL
         return self._ending or Reason.TIMEOUT
 
@@ -229,6 +237,11 @@ class Session:
             self._retry_after = retry_after
             self._reading.cancel()
 
+    def displace(self, why: str) -> None:
+        """Say GOODBYE at once, as the session has to make way for a newcomer; the caller cancels ``run``."""
+        self.send(Goodbye(Reason.RATE, limits.DISPLACED_RETRY, why).encode())
+        self._is_mute = True
+
     async def _say_goodbye(self, reason: Reason | None) -> None:
         """Wait for what is in flight, leave, say why, flush and close; all of it within a deadline."""
         with trio.move_on_after(limits.GOODBYE_TIMEOUT):
@@ -247,17 +260,20 @@ class Session:
             await self._channel.aclose()
 
     def _leave_all(self) -> None:
-        for member in list(self._members.values()):
-            self._leave(member)
+        """Leave every room, whatever leaving one of them raises: nobody stays listed who is gone."""
+        with ExitStack() as stack:
+            for member in self._members.values():
+                stack.callback(self._leave, member)
 
     def _leave(self, member: Member) -> None:
+        """Leave a room: first change what is, then let others know, then write it down."""
         room = member.room
         del self._members[room.handle]
         room.leave(member)
+        self._services.rooms.release(room)
         if member.presence:
             self._services.rooms.tell(Change.LEFT, member)
         self._services.access.left(self._channel.peer, room)
-        self._services.rooms.release(room)
 
     def _refuse(self, ref: int, code: Code, text: str, retry_after: float = 0) -> None:
         self._services.refused[code.name.lower()] += 1
@@ -274,50 +290,28 @@ class Session:
 
     async def _on_join(self, message: Join) -> None:
         await _pay(self._joins)
-        refused = self._services.refused_joins.of(self._channel.peer)
-        if wait := refused.wait():
-            self._refuse(message.ref, Code.RATE, "too many refused joins from your address", wait)
-            return
+        if refusal := await self._join(message):
+            self._refuse(message.ref, *refusal)
+            if refusal.is_failure:  # throttle who does it, not its neighbours
+                self._joins.spend(limits.FAILED_JOIN)
+
+    async def _join(self, message: Join) -> Refusal | None:
+        """Let the peer into a room, or return why not. The proof comes first; a bad one asks for nothing else."""
         if not proof.is_proven(message.address, message.proof, self._challenge, self._spki_hash):
-            refused.take()
-            self._refuse(message.ref, Code.BAD_PROOF, "the proof does not verify")
-        elif any(m.room.address == message.address for m in self._members.values()):
-            self._refuse(message.ref, Code.ALREADY_JOINED, "this connection is in that room")
-        elif len(self._members) >= (most := self._allowed.rooms_per_connection):
-            self._refuse(message.ref, Code.TOO_MANY_ROOMS, f"at most {most} rooms on one connection")
-        else:
-            await self._join(message)
-
-    async def _join(self, message: Join) -> None:
-        """Join a room whose proof was verified."""
-        services = self._services
+            return Refusal(Code.BAD_PROOF, "the proof does not verify")
+        if any(m.room.address == message.address for m in self._members.values()):
+            return Refusal(Code.ALREADY_JOINED, "this connection is in that room")
+        if len(self._members) >= (most := self._allowed.rooms_per_connection):
+            return Refusal(Code.TOO_MANY_ROOMS, f"at most {most} rooms on one connection")
+        left = self._reading.deadline - trio.current_time() - limits.JOIN_MARGIN
+        enter = partial(self._admit_if_room, message)
         try:
-            found = await services.rooms.find(message.address, may_create=False)
-            if found is None and message.may_create and await self._may_create(message.ref):
-                found = await services.rooms.find(message.address, may_create=True)
+            return await self._services.admission.join(
+                self._channel.peer, message, min(limits.JOIN_PATIENCE, left), enter
+            )
         except StorageError as error:
-            _logger.error("a room could not be opened: %s", error)
-            self._refuse(message.ref, Code.STORAGE, "the room could not be stored", limits.STORAGE_RETRY)
-            return
-        if found is not None:
-            self._admit_if_room(message, *found)
-            return
-        services.refused_joins.of(self._channel.peer).take()  # whatever the answer was: it may have been a guess
-        if not message.may_create:
-            self._refuse(message.ref, Code.NO_SUCH_ROOM, "nobody has used this address")
-
-    async def _may_create(self, ref: int) -> bool:
-        """Tell whether this peer may create a room now; if not, it is told why."""
-        if not self._services.may_create:
-            self._refuse(ref, Code.ROOMS_CLOSED, "this server takes no new rooms")
-            return False
-        if wait := self._services.creations.of(self._channel.peer).take():
-            self._refuse(ref, Code.RATE, "too many new rooms from your address", wait)
-            return False
-        if not await self._services.rooms.make_way(most := self._allowed.rooms):
-            self._refuse(ref, Code.ROOMS_CLOSED, f"this server has its {most} rooms")
-            return False
-        return True
+            self._services.faults.report("a room could not be opened", error)
+            return Refusal(Code.STORAGE, "the room could not be stored", limits.STORAGE_RETRY)
 
     def _admit_if_room(self, message: Join, room: Room, created: bool) -> None:
         if len(room.members) >= (most := self._allowed.members_per_room):
@@ -328,12 +322,13 @@ class Session:
     def _admit(self, message: Join, room: Room, created: bool) -> None:
         member, reply = room.join(self, message.ref, message.presence, created=created)
         self._members[room.handle] = member
+        self.on_joined()
         self._connection.admit(room.handle)
         self.send(reply)
         if member.presence:
             self._services.rooms.tell(Change.JOINED, member)
-        self._services.access.joined(self._channel.peer, room, created=created)
         self._note_life()
+        self._services.access.joined(self._channel.peer, room, created=created)
 
     async def _on_presence(self, message: Presence) -> None:
         member = self._members[message.handle]
@@ -348,7 +343,7 @@ class Session:
         try:
             page = await self._services.log.read(member.room.number, message.direction, message.sequence, message.most)
         except StorageError as error:
-            _logger.error("history could not be read: %s", error)
+            self._services.faults.report("history could not be read", error)
             self._refuse(message.ref, Code.STORAGE, "the history could not be read", limits.STORAGE_RETRY)
         else:
             self._reply(Past(message.ref, message.handle, *page))

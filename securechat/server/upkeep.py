@@ -1,12 +1,7 @@
-"""What a server does besides: it removes what is kept no longer, and the rooms that its operator deletes.
-
-An operator asks for a deletion by a file in the data directory, named by the room's address: whoever may
-write there may ask, and the running server stays the only one that writes to the log.
-"""
+"""What a server does besides: it removes what is kept no longer."""
 
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -14,9 +9,9 @@ import trio
 from securechat import limits
 from securechat.errors import StorageError
 from securechat.history.log import Retention, RoomLog
+from securechat.server.repeats import OnceAMinute
 from securechat.server.rooms import Rooms
 
-DELETIONS: Final = "deletions"  # the directory of such files
 _TICK: Final = 1.0
 _logger = logging.getLogger("securechat.server")
 
@@ -31,23 +26,20 @@ class Upkeep:
         log: The log.
         rooms: The rooms in use.
         retention: What is kept.
-        data: The data directory; None for a log in memory.
     """
 
-    def __init__(self, log: RoomLog, rooms: Rooms, retention: Retention, data: Path | None) -> None:
+    def __init__(self, log: RoomLog, rooms: Rooms, retention: Retention) -> None:
         self._log = log
         self._rooms = rooms
         self._retention = retention
-        self._deletions = data / DELETIONS if data else None
         self._due = 0.0
-        self._reported: dict[str, float] = {}
+        self._repeats = OnceAMinute(trio.current_time)
 
     async def run(self) -> None:
         """Run for ever."""
         self._due = trio.current_time() + limits.EXPIRY_INTERVAL
         while True:
             await trio.sleep(min(_TICK, limits.EXPIRY_INTERVAL))
-            await self._attempt("rooms could not be deleted", self._delete)
             if trio.current_time() >= self._due:
                 self._due = trio.current_time() + limits.EXPIRY_INTERVAL
                 await self.expire()
@@ -74,35 +66,12 @@ class Upkeep:
             )
 
     async def _attempt(self, failure: str, task: Callable[[], Awaitable[None]]) -> None:
-        """Run one task; ``failure`` says what it means when it fails."""
+        """Run one task; ``failure`` says what it means when it fails. Whatever it raises, the other tasks go on."""
         try:
             await task()
         except (StorageError, OSError) as error:
-            if self._is_news(f"{failure}: {error}"):
+            if self._repeats.is_due(f"{failure}: {error}"):
                 _logger.error("%s: %s", failure, error)
         except Exception:
-            if self._is_news(failure):
+            if self._repeats.is_due(failure):
                 _logger.exception("%s, by a fault of this server; please report it", failure)
-
-    def _is_news(self, text: str) -> bool:
-        """Tell whether this was not said in the last minute."""
-        now = trio.current_time()
-        self._reported = {said: at for said, at in self._reported.items() if now - at < limits.EXPIRY_INTERVAL}
-        return self._reported.setdefault(text, now) == now
-
-    async def _delete(self) -> None:
-        """Delete the rooms that the operator asks to be deleted."""
-        for path in _listed(self._deletions):
-            try:
-                if await self._rooms.delete(bytes.fromhex(path.name)):
-                    _logger.info("the room %s was deleted", path.name[:8])
-            except (ValueError, StorageError) as error:
-                _logger.error("a room could not be deleted: %s", error)
-            path.unlink(missing_ok=True)  # also where that failed: who asked looks, and may ask again
-
-
-def _listed(directory: Path | None) -> list[Path]:
-    try:
-        return sorted(directory.iterdir()) if directory else []
-    except OSError:
-        return []

@@ -97,7 +97,7 @@ class SocketChannel:
         self._broken: OSError | None = None
         self._closed = False
         self.on_backlog: Callable[[], None] = lambda: None
-        self.peer = _peer_of(sock)
+        self.peer = peer_of(sock)
 
     @property
     def backlog(self) -> int:
@@ -291,7 +291,8 @@ def _shared_buffer() -> bytearray:
         return buffer
 
 
-def _peer_of(sock: socket.socket) -> str:
+def peer_of(sock: socket.socket) -> str:
+    """Return the remote address without the port; "?" when the peer is gone."""
     try:
         name = sock.getpeername()
     except OSError:

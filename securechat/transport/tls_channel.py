@@ -10,11 +10,15 @@ import ssl
 from contextlib import suppress
 from typing import Final
 
+import trio
+
 from securechat import limits
 from securechat.errors import ChannelBrokenError, ChannelClosedError
 from securechat.transport.channel import SocketChannel
 
 _READ_BYTES: Final = 64 * 1024
+TLS_HANDSHAKE: Final = b"\x16"  # the first byte of a TLS connection (RFC 8446, section 5.1)
+_RECORD_HEAD_BYTES: Final = 5
 _RECORD_BYTES: Final = 16 * 1024  # of plaintext in one record at the most (RFC 8446, section 5.1)
 
 
@@ -56,28 +60,34 @@ class TlsChannel(SocketChannel):
         return certificate
 
     async def handshake(self) -> None:
-        """Do the TLS handshake. The caller sets the deadline.
+        """Do the TLS handshake, or the rest of it. The caller sets the deadline.
 
         Raises:
             ssl.SSLError: It failed; the peer has been told why.
             ChannelBrokenError: The connection ended in it.
         """
-        while True:
-            try:
-                self._tls.do_handshake()
-            except ssl.SSLWantReadError:
-                self._flush()
-                await self.drain()
-                self._take_in(await self._read_some())
-            except ssl.SSLEOFError as error:
-                raise ChannelBrokenError(_describe(error)) from error
-            except ssl.SSLError:
-                self._flush()
-                raise
-            else:
-                break
-        self._flush()
+        while not self.advance_handshake():
+            await self.drain()
+            self._take_in(await self._read_some())
         self._may_hold_data = True
+
+    def advance_handshake(self) -> bool:
+        """Do what can be done of the handshake without waiting; return whether it is complete.
+
+        Raises:
+            ssl.SSLError: It failed; the peer has been told why.
+            ChannelBrokenError: The connection ended in it.
+        """
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLEOFError as error:
+            raise ChannelBrokenError(_describe(error)) from error
+        else:
+            return True
+        finally:
+            self._flush()
 
     def _encode(self, data: bytes) -> bytes:
         """Encrypt ``data``; TLS refuses when what came from the peer has ended it."""
@@ -153,6 +163,56 @@ class TlsChannel(SocketChannel):
         self._flush()
         await self.drain()
         await super()._say_close()
+
+
+async def read_hello(sock: socket.socket) -> bytes:
+    """Return the first record of a TLS client, once it is complete. The caller sets the deadline.
+
+    With it, a handshake needs no further wait. A peer that does not begin as TLS does is not worth a handshake.
+
+    Args:
+        sock: A connected, non-blocking socket.
+
+    Raises:
+        ChannelClosedError: The peer closed the connection before it was complete.
+        ChannelBrokenError: The connection broke, or the peer does not speak TLS.
+    """
+    hello = b""
+    while not _is_record(hello):
+        try:
+            received = sock.recv(limits.HELLO_BYTES - len(hello))
+        except (BlockingIOError, InterruptedError):
+            await trio.lowlevel.wait_readable(sock)
+            continue
+        except OSError as error:
+            raise ChannelBrokenError(f"the connection broke: {error.strerror}") from error
+        if not received:
+            raise ChannelClosedError("the peer closed the connection")
+        hello += received
+    await trio.lowlevel.checkpoint()
+    return hello
+
+
+def _is_record(received: bytes) -> bool:
+    """Return whether a first record (RFC 8446, section 5.1) is complete.
+
+    Raises:
+        ChannelBrokenError: It is not one of a TLS client.
+    """
+    length = int.from_bytes(received[3:_RECORD_HEAD_BYTES])
+    if received[:1] not in {b"", TLS_HANDSHAKE} or length > _RECORD_BYTES:
+        raise ChannelBrokenError("the peer does not speak TLS")
+    return len(received) >= _RECORD_HEAD_BYTES + length
+
+
+def has_gone(sock: socket.socket) -> bool:
+    """Return whether the peer has closed the connection already, as far as this machine knows."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True
 
 
 def _describe(error: ssl.SSLError) -> str:

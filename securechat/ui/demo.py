@@ -75,7 +75,7 @@ class _Stage:
         self._nursery = nursery
         self._directory = directory
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("SECURECHAT_")}
-        self._environment["SECURECHAT_PASSPHRASE"] = generate_passphrase(limits.GENERATED_WORDS)
+        self._secret = {"SECURECHAT_PASSPHRASE": generate_passphrase(limits.GENERATED_WORDS)}
         self._environment["XDG_CONFIG_HOME"] = str(directory)
         self._programs: list[_Program] = []
 
@@ -84,14 +84,14 @@ class _Stage:
         """Where the server keeps its log."""
         return self._directory / "server" / "history.sqlite"
 
-    async def start(self, *arguments: str) -> _Program:
-        """Start ``securechat`` with arguments."""
+    async def _start(self, *arguments: str, **environment: str) -> _Program:
+        """Start ``securechat`` with arguments, and with more in its environment."""
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "securechat", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self._environment,
+            env=self._environment | environment,
         )
         program = _Program(process)
         assert process.stdout is not None
@@ -102,14 +102,14 @@ class _Stage:
         return program
 
     async def start_server(self, port: str = "0") -> _Program:
-        """Start the server on loopback."""
+        """Start the server on loopback; nothing tells it the passphrase."""
         data = str(self._directory / "server")
-        return await self.start("server", "--host", "127.0.0.1", "--port", port, "--data", data)
+        return await self._start("server", "--host", "127.0.0.1", "--port", port, "--data", data)
 
     async def start_member(self, nick: str, server: str, pin: str) -> _Program:
         """Start a member's client, with a profile of its own."""
         room = ("--room", _ROOM, "--nick", nick, "--profile", str(self._directory / nick))
-        return await self.start("chat", server, "--plain", "--create", "--pin", pin, *room)
+        return await self._start("chat", server, "--plain", "--create", "--pin", pin, *room, **self._secret)
 
     def kill_all(self) -> None:
         """End what still runs."""
@@ -118,9 +118,18 @@ class _Stage:
                 program.process.kill()
 
 
+def _temporary_directory() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="securechat-demo-")
+    except OSError as error:
+        raise SecurechatError(
+            f"The demonstration has no place for its files: {error.strerror}.", "Set TMPDIR to a directory."
+        ) from error
+
+
 @asynccontextmanager
 async def _open_stage() -> AsyncIterator[_Stage]:
-    with tempfile.TemporaryDirectory(prefix="securechat-demo-") as directory:
+    with _temporary_directory() as directory:
         async with trio.open_nursery() as nursery:
             stage = _Stage(nursery, Path(directory))
             try:

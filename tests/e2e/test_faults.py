@@ -10,9 +10,10 @@ from random import Random
 import pytest
 import trio
 
-from scripts.soaks import disk, kill, memory, power, reconnect
+from scripts.soaks import disk, kill, memory, operations, power, reconnect
 from scripts.soaks.report import Report
 from securechat.protocol.messages import Deliver
+from tests.support.patience import PATIENCE
 from tests.support.programs import SECURECHAT, Home
 from tests.support.tracing import STRACE, Call, read_trace, strace_line
 from tests.support.visitors import open_visitor
@@ -28,6 +29,7 @@ needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installe
         pytest.param(partial(disk.run, seconds=0), id="disk"),
         pytest.param(partial(memory.run, seconds=3, crowd=CROWD), id="memory"),
         pytest.param(partial(power.run, seconds=0, tries=25), id="power", marks=needs_strace),
+        pytest.param(partial(operations.run, seconds=0), id="operations"),
         pytest.param(partial(reconnect.run, seconds=0, members=20), id="reconnect"),
     ],
 )
@@ -39,7 +41,7 @@ async def test_it_stays_within_its_bounds(run: Callable[[Path, Random], Awaitabl
 
 def test_the_soak_tells_what_it_measured_and_whether_a_bound_was_broken() -> None:
     line = [sys.executable, "-m", "scripts.soaks", "certificate", "--minutes", "0.05", "--seed", "1"]
-    ended = subprocess.run(line, check=False, capture_output=True, text=True, timeout=50)
+    ended = subprocess.run(line, check=False, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("certificate; 0.05 minutes, seed 1\n")
     assert "connections under a wrong key" in ended.stdout

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tests.support.programs import PASSPHRASE, ROOM, Home, ServerProgram, member_home
 from tests.support.terminals import ScreenTerminal
 
@@ -206,7 +207,7 @@ def test_a_suspended_chat_gives_the_terminal_back_and_takes_it_again(
         terminal.types(f"{_CTRL_C}{_CTRL_D}")
         terminal.sees(r"1049h(.|\n)*1049l(.|\n)*1049h(.|\n)*1049l(.|\n)*prompt>")
         terminal.types("exit\n")
-        assert terminal.process.wait(10) == 0
+        assert terminal.process.wait(PATIENCE) == 0
 
 
 def test_a_terminal_that_is_closed_ends_the_chat_even_if_sighup_is_ignored(

@@ -7,11 +7,13 @@ import urllib.parse
 from pathlib import Path
 from typing import Self
 
+import pytest
 import trio
 
 from securechat.sealing.names import normalise_room
 from securechat.transport.certificates import Pair
 from securechat.transport.tls import ServerTls, client_context
+from tests.support.patience import PATIENCE
 from tests.support.programs import PASSPHRASE, ROOM, Home, Program, ServerProgram, member_home
 
 SAID = ("meet me at the old lighthouse", "bring the green umbrella", "never mind the weather")
@@ -46,7 +48,7 @@ class Wiretap:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._is_listening.wait(10)
+        assert self._is_listening.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,6 +167,27 @@ def test_a_passphrase_is_in_no_command_line_environment_or_output_of_a_client(
     assert failed.code == 1
     assert "Traceback" in failed.err
     assert PASSPHRASE not in failed.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_a_passphrase_cannot_be_read_from_the_environment_of_a_process(
+    tmp_path: Path, box: Home, server: ServerProgram
+) -> None:
+    member = member_home(tmp_path / "member", server)
+    assert member.send(server, "--create", "hi").code == 0
+    env = {"SECURECHAT_PASSPHRASE": PASSPHRASE, "OTHER": "stays"}
+    file = tmp_path / "file"
+    file.write_text(PASSPHRASE)
+    for given in ((), ("--passphrase-file", str(file))):
+        line = ("chat", server.address, "--plain", "--room", ROOM, *given)
+        with member.start(*line, env=env) as program:
+            program.wait_for("-- Here: ")
+            variables = Path(f"/proc/{program.process.pid}/environ").read_bytes()
+        assert PASSPHRASE.encode() not in variables
+        assert {b"OTHER=stays", b"SECURECHAT_PASSPHRASE="} <= set(variables.split(b"\0"))
+    box.env |= env
+    with box.serve("--data", str(tmp_path / "other")) as other:
+        assert PASSPHRASE.encode() not in Path(f"/proc/{other.process.pid}/environ").read_bytes()
 
 
 def test_a_profile_holds_no_text(tmp_path: Path, server: ServerProgram) -> None:

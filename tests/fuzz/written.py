@@ -7,9 +7,10 @@ from typing import Final
 import click
 
 from securechat import limits
+from securechat.cli.config import read_config
 from securechat.cli.group import main
 from securechat.cli.limiting import read_limits, show
-from securechat.cli.options import duration, load_defaults
+from securechat.cli.options import duration
 from securechat.client.address import ServerAddress, parse_server
 from securechat.errors import InputError, StorageError
 from securechat.limits import SERVER, Rate
@@ -80,11 +81,12 @@ def config(data: bytes) -> None:
     _FILE.write_bytes(data)
     assert isinstance(main, click.Group)
     try:
-        defaults = load_defaults(main, _FILE)
+        file = read_config(main, _FILE)
     except InputError as error:
         _check_said(error)
         return
-    for name, values in defaults.items():
+    assert file is not None
+    for name, values in file.defaults.items():
         arguments = [] if name == "server" else ["chat.example.org"]
         try:
             main.commands[name].make_context(name, arguments, default_map=values)

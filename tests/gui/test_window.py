@@ -12,8 +12,9 @@ from securechat.sealing.keys import RoomSecret
 from securechat.sealing.names import normalise_room
 from securechat.transport.pins import parse_pin
 from securechat.ui.gui.entering import Typed
-from tests.support.desk import Desk, key, open_desk, press, until
-from tests.support.programs import PASSPHRASE, PATIENCE, ROOM, Home, ServerProgram, member_home
+from tests.support.desk import Desk, key, open_desk, press
+from tests.support.patience import PATIENCE, wait_until
+from tests.support.programs import PASSPHRASE, ROOM, Home, ServerProgram, member_home
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ async def test_what_is_typed_arrives_and_what_others_say_is_shown(desk: Desk, se
     assert "the first message" in desk.text
     desk.say("hello from a window")
     await desk.shows("hello from a window")
-    await until(lambda: "sending" not in desk.text)
+    await wait_until(lambda: "sending" not in desk.text)
     assert "alice~" in bob.tail(server).out
     assert "hello from a window" in bob.tail(server).out
     assert bob.send(server, "--nick", "bob", "hello from a terminal").code == 0
@@ -48,9 +49,9 @@ async def test_commands_are_those_of_the_terminal(desk: Desk, bob: Home) -> None
     desk.say("/me waves")
     await desk.shows("alicia waves")
     desk.say("/search first")
-    await until(lambda: page.search.isVisible() and page.timeline.extraSelections())
+    await wait_until(lambda: page.search.isVisible() and page.timeline.extraSelections())
     desk.say("/clear")
-    await until(lambda: "waves" not in desk.text)
+    await wait_until(lambda: "waves" not in desk.text)
 
 
 async def test_a_message_names_somebody_who_looks_elsewhere(
@@ -62,7 +63,7 @@ async def test_a_message_names_somebody_who_looks_elsewhere(
     monkeypatch.setattr(desk.window, "isActiveWindow", lambda: False)
     assert bob.send(server, "--nick", "bob", "nothing much").code == 0
     assert bob.send(server, "--nick", "bob", "Alice: look here").code == 0
-    await until(lambda: desk.window.windowTitle().startswith("(2) "))
+    await wait_until(lambda: desk.window.windowTitle().startswith("(2) "))
     assert (talk.unread, talk.mentions) == (2, 1)
     assert desk.text.count("new\n") == 1
     assert desk.text.index("new\n") < desk.text.index("nothing much")
@@ -83,14 +84,14 @@ async def test_two_rooms_count_what_is_unread_apart(desk: Desk, server: ServerPr
     assert "hello pantry" in desk.text
     assert bob.send(server, "--nick", "bob", "to the other room").code == 0
     first, second = desk.window._talks
-    await until(lambda: "to the other room" in first.page.timeline.toPlainText())
+    await wait_until(lambda: "to the other room" in first.page.timeline.toPlainText())
     assert first.unread == 1
     assert second.unread == 0
     key(desk.window, "Alt+1")
     assert desk.page is first.page
     assert first.unread == 0
     key(desk.window, "Ctrl+W")
-    await until(lambda: desk.window._talks == [second])
+    await wait_until(lambda: desk.window._talks == [second])
     assert desk.page is second.page
 
 
@@ -109,14 +110,14 @@ async def test_a_lost_connection_is_told_and_what_was_typed_goes_out_later(
     page = await desk.join()
     server.process.kill()
     server.process.wait(PATIENCE)
-    await until(lambda: any("no connection" in text for text in desk.labels("muted")))
-    await until(lambda: "tea house, no connection" in desk.rooms[0], lambda: desk.rooms)
+    await wait_until(lambda: any("no connection" in text for text in desk.labels("muted")))
+    await wait_until(lambda: "tea house, no connection" in desk.rooms[0], lambda: desk.rooms)
     desk.say("typed meanwhile")
     await desk.shows("waits for the connection")
     with Home(tmp_path / "box").serve(port=server.port) as again:
         desk.say("/reconnect")
         await desk.shows("connected again")
-        await until(lambda: "waits" not in desk.text and "sending" not in desk.text)
+        await wait_until(lambda: "waits" not in desk.text and "sending" not in desk.text)
         await desk.shows("typed meanwhile")
         assert desk.text.count("typed meanwhile") == 1
         assert "typed meanwhile" in bob.tail(again).out
@@ -134,11 +135,11 @@ async def test_closing_asks_before_something_is_lost(desk: Desk, server: ServerP
     dialog = await desk.dialog()
     assert "2 messages wait for the server" in shown(dialog)
     press(dialog, "Stay")
-    await until(lambda: not desk.window._is_asking)
+    await wait_until(lambda: not desk.window._is_asking)
     assert desk.window.isVisible()
     desk.window.close()
     press(await desk.dialog(), "Leave and lose it")
-    await until(lambda: desk.has_ended)
+    await wait_until(lambda: desk.has_ended)
 
 
 async def test_closing_asks_about_what_is_being_written(desk: Desk, bob: Home) -> None:
@@ -147,10 +148,10 @@ async def test_closing_asks_about_what_is_being_written(desk: Desk, bob: Home) -
     desk.window.close()
     assert "A message is being written." in shown(await desk.dialog())
     press(await desk.dialog(), "Stay")
-    await until(lambda: not desk.window._is_asking)
+    await wait_until(lambda: not desk.window._is_asking)
     page.composer.clear()
     desk.window.close()
-    await until(lambda: desk.has_ended)
+    await wait_until(lambda: desk.has_ended)
 
 
 async def test_the_window_stays_until_every_task_has_ended(desk: Desk, bob: Home) -> None:
@@ -158,7 +159,7 @@ async def test_the_window_stays_until_every_task_has_ended(desk: Desk, bob: Home
     event = QCloseEvent()
     desk.window.closeEvent(event)
     assert not event.isAccepted()
-    await until(lambda: desk.has_ended)
+    await wait_until(lambda: desk.has_ended)
 
 
 async def test_a_link_is_opened_only_when_somebody_has_seen_where_it_leads(
@@ -173,25 +174,25 @@ async def test_a_link_is_opened_only_when_somebody_has_seen_where_it_leads(
     dialog = await desk.dialog()
     assert desk.labels("code", dialog) == ["http://xn--80ak6aa92e.com/login"]
     press(dialog, "Stay here")
-    await until(lambda: not dialog.isVisible())
+    await wait_until(lambda: not dialog.isVisible())
     assert not opened
     page.timeline.anchorClicked.emit("https://example.org/a?b=c")
-    dialog = await until(lambda: next((d for d in desk.window.findChildren(QDialog) if d.isVisible()), None))
+    dialog = await wait_until(lambda: next((d for d in desk.window.findChildren(QDialog) if d.isVisible()), None))
     press(dialog, "Open in the browser")
-    await until(lambda: opened == ["https://example.org/a?b=c"])
+    await wait_until(lambda: opened == ["https://example.org/a?b=c"])
 
 
 async def test_words_are_compared_and_somebody_is_verified(desk: Desk, server: ServerProgram, bob: Home) -> None:
     with bob.chat(server, "bob"):
         page = await desk.join()
-        await until(lambda: len(page.members._people) == 2, lambda: (page.members._people, desk.text))
+        await wait_until(lambda: len(page.members._people) == 2, lambda: (page.members._people, desk.text))
         them = page.members._people[1].sender
         page.members.verify.emit(them)
         dialog = await desk.dialog()
         assert len(desk.labels("words", dialog)) == 12
         assert any(label.accessibleName() == "Your key as a QR code" for label in dialog.findChildren(QLabel))
         press(dialog, "They are the same")
-        await until(lambda: page.members._people[1].sender.verified)
+        await wait_until(lambda: page.members._people[1].sender.verified)
         await desk.shows("(verified)")
         spoken = page.members._model.item(1).data(11)  # AccessibleTextRole
         assert spoken == "bob, \u2713 verified"
@@ -210,9 +211,9 @@ async def test_older_messages_come_when_the_top_is_reached(desk: Desk, server: S
     lines = "".join(f"line {number}\n" for number in range(90))
     assert bob.send(server, typed=lines).code == 0
     page = await desk.join()
-    await until(lambda: page.timeline.verticalScrollBar().maximum() > 0)
+    await wait_until(lambda: page.timeline.verticalScrollBar().maximum() > 0)
     for _ in range(3):
-        await until(lambda: not desk.window._talks[0]._is_loading)
+        await wait_until(lambda: not desk.window._talks[0]._is_loading)
         page.timeline.verticalScrollBar().setValue(1)
         page.timeline.verticalScrollBar().setValue(0)
     await desk.shows("the first message")
@@ -225,9 +226,9 @@ async def test_what_was_not_read_in_the_last_run_stands_below_a_mark(
     desk: Desk, server: ServerProgram, bob: Home, home: Home
 ) -> None:
     await desk.join()
-    await until(lambda: not desk.window._talks[0]._is_loading)
+    await wait_until(lambda: not desk.window._talks[0]._is_loading)
     desk.window.close()
-    await until(lambda: desk.has_ended)
+    await wait_until(lambda: desk.has_ended)
     assert bob.send(server, "--nick", "bob", "while you were away").code == 0
     async with open_desk(home, server) as again:
         await again.join()
@@ -258,7 +259,7 @@ async def test_a_key_that_was_changed_ends_one_room_and_no_other(
             key(desk.window, "Alt+1")
             desk.say("still here")
             await desk.shows("still here")
-            await until(lambda: first.conversation.pending == 0)
+            await wait_until(lambda: first.conversation.pending == 0)
 
 
 # Entering
@@ -282,7 +283,7 @@ async def test_a_first_contact_is_asked_about_as_on_the_terminal(
         assert "This is not a pin." in shown(dialog)
         field.setText(server.pin)
         key(field, "Return")
-        await until(lambda: desk.page)
+        await wait_until(lambda: desk.page)
     assert home.profile.known_hosts.entries()[server.address].pins == {parse_pin(server.pin)}
 
 
@@ -300,7 +301,7 @@ async def test_a_pin_of_another_server_stops_everything(
         assert isinstance(field, QLineEdit)
         field.setText("sha256:" + "A" * 43)
         press(dialog, "Trust it from now on")
-        await until(lambda: any("is not the server's" in text for text in desk.labels("error")))
+        await wait_until(lambda: any("is not the server's" in text for text in desk.labels("error")))
     assert not home.profile.known_hosts.entries()
 
 
@@ -315,7 +316,7 @@ async def test_a_join_line_with_a_pin_asks_nothing(
         desk.field("Server").setText(f"securechat://{server.address}/Tea%20House?pin={server.pin}")
         assert (desk.field("Server").text(), desk.field("Room").text()) == (server.address, ROOM)
         press(desk.sheet, "Join")
-        await until(lambda: desk.page)
+        await wait_until(lambda: desk.page)
 
 
 async def test_a_room_that_nobody_has_used_is_created_only_when_somebody_says_so(
@@ -326,7 +327,7 @@ async def test_a_room_that_nobody_has_used_is_created_only_when_somebody_says_so
     dialog = await desk.dialog()
     assert "the room words are: " in shown(dialog)
     press(dialog, "Go back")
-    await until(lambda: any("Nobody has used this room name" in text for text in desk.labels("error")))
+    await wait_until(lambda: any("Nobody has used this room name" in text for text in desk.labels("error")))
     press(desk.sheet, "Join")
     press(await desk.dialog(), "Create the room")
     await desk.shows("You opened the room tea house.")
@@ -336,7 +337,7 @@ async def test_a_passphrase_that_can_be_guessed_opens_no_room(desk: Desk, server
     desk.sheet.fill(Typed(server=server.address, room="elsewhere", nick="alice", passphrase="tea house"))
     press(desk.sheet, "Join")
     assert desk.labels("muted", desk.sheet)[-1] == "Deriving the room's keys ..."
-    await until(lambda: any("This passphrase can be guessed" in text for text in desk.labels("error")))
+    await wait_until(lambda: any("This passphrase can be guessed" in text for text in desk.labels("error")))
     assert "--weak-passphrase" not in "".join(desk.labels("error"))
 
 
@@ -350,7 +351,7 @@ async def test_a_server_that_is_not_there_is_told_in_the_sheet(desk: Desk, serve
     server.stop()
     desk.sheet.fill(Typed(server=server.address, room=ROOM, nick="alice"))
     press(desk.sheet, "Join")
-    await until(lambda: any("cannot be reached" in text for text in desk.labels("error")))
+    await wait_until(lambda: any("cannot be reached" in text for text in desk.labels("error")))
     assert desk.field("Server").isEnabled()
 
 
@@ -361,9 +362,9 @@ async def test_joining_can_be_cancelled(desk: Desk, server: ServerProgram) -> No
         host, port = silent.getsockname()
         desk.sheet.fill(Typed(server=f"{host}:{port}", room=ROOM, nick="alice"))
         press(desk.sheet, "Join")
-        await until(lambda: desk.window._joining)
+        await wait_until(lambda: desk.window._joining)
         press(desk.sheet, "Cancel")
-        await until(lambda: desk.field("Server").isEnabled())
+        await wait_until(lambda: desk.field("Server").isEnabled())
         assert not desk.labels("error")
 
 
@@ -396,7 +397,7 @@ async def test_the_tab_key_goes_round_the_whole_window(desk: Desk, bob: Home) ->
     page.composer.setFocus()
     names: list[str] = []
     for _ in range(20):
-        widget = await until(QApplication.focusWidget)
+        widget = await wait_until(QApplication.focusWidget)
         names.append(widget.accessibleName())
         if len(names) > 1 and widget is page.composer:
             break

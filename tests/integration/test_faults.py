@@ -23,8 +23,9 @@ from securechat.transport.certificates import make_pair
 from securechat.transport.tls import ServerTls
 from tests.support.fault_proxy import Fault, open_proxy
 from tests.support.members import open_member
+from tests.support.patience import wait_until
 from tests.support.traffic import open_traffic
-from tests.support.visitors import PATIENCE, open_visitor
+from tests.support.visitors import open_visitor
 
 YEAR = 365 * 24 * 3600 * 1000  # ms
 
@@ -33,7 +34,7 @@ YEAR = 365 * 24 * 3600 * 1000  # ms
 async def open_server(directory: Path) -> AsyncIterator[Started]:
     """Run a server that keeps its log on the disk."""
     pair = make_pair(directory / "pair", ["127.0.0.1"])
-    server = Server(Configuration(pair, directory / "server", "127.0.0.1", 0), ServerTls.load(pair))
+    server = Server(Configuration(directory / "server", "127.0.0.1", 0), ServerTls.load(pair))
     async with trio.open_nursery() as nursery:
         yield await nursery.start(server.serve)
         nursery.cancel_scope.cancel()
@@ -50,13 +51,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make clients come back at once."""
     monkeypatch.setattr(limits, "RECONNECT_FIRST", 0.01)
     monkeypatch.setattr(limits, "RECONNECT_MOST", 0.05)
-
-
-async def wait_until(is_true: Callable[[], Any]) -> None:
-    """Look until something is true."""
-    with trio.fail_after(PATIENCE):
-        while not is_true():  # noqa: ASYNC110 - what is waited for sets no event
-            await trio.sleep(0.002)
 
 
 # Networks

@@ -37,6 +37,7 @@ from securechat.sealing.keys import RoomSecret
 from securechat.ui.render import to_line
 from tests.support.lying import HANDLE, Guest, LyingServer, open_lying_server
 from tests.support.members import Listener, open_member, room_keys
+from tests.support.patience import PATIENCE
 
 SAID = ("one", "two", "three", "four", "five")
 
@@ -255,7 +256,7 @@ async def test_ord_5_a_restarted_history_is_told_and_what_is_pending_is_sent_in_
         silent = server.take
         server.take = lambda *_: None  # type: ignore[method-assign]
         room.alice.say("two")
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             while len(room.guest_a.sent) < 2:
                 await trio.lowlevel.checkpoint()
         server.take = silent  # type: ignore[method-assign]
@@ -372,7 +373,7 @@ async def test_ord_8_a_page_of_another_place_is_told(tmp_path: Path, server: Lyi
         server.say_goodbye()
         await alice.is_told(Kind.ROLLBACK, "another part of the history")
         server.past = honest  # type: ignore[method-assign]
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             while not alice.conversation.transcript.is_caught_up:
                 await trio.lowlevel.checkpoint()
         assert shows_only_what_was_said(alice)
@@ -517,7 +518,7 @@ async def test_rel_13_sequences_from_nowhere_cost_one_question_each_and_few_line
 
         server.past = past  # type: ignore[method-assign]
         guest.tell(Deliver(HANDLE, 1_000_000, 0, b"junk"))
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             while len(asked) < 50:
                 await trio.lowlevel.checkpoint()
         told = alice.take_rest()

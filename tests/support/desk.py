@@ -1,8 +1,8 @@
 """A window as somebody uses it: what is on it, and the keys that are pressed."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import trio
 from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
@@ -13,19 +13,8 @@ from securechat.ui.gui.entering import Typed
 from securechat.ui.gui.page import Page
 from securechat.ui.gui.sheet import Sheet
 from securechat.ui.gui.window import Window
+from tests.support.patience import wait_until
 from tests.support.programs import ROOM, Home, ServerProgram
-
-T = TypeVar("T")
-_PATIENCE = 20.0
-
-
-async def until(is_so: Callable[[], T | None], what: Callable[[], object] = str) -> T:
-    """Wait until something is true and return it; fail when it does not come, and say ``what`` there is."""
-    with trio.move_on_after(_PATIENCE):
-        while not (value := is_so()):  # noqa: ASYNC110 - Qt has no event for most of it
-            await trio.sleep(0.005)
-        return value
-    raise AssertionError(f"it never came: {what()!r}")
 
 
 class Desk:
@@ -83,14 +72,14 @@ class Desk:
 
     async def dialog(self) -> QDialog:
         """Wait for a dialog and return it."""
-        return await until(lambda: next((d for d in self.window.findChildren(QDialog) if d.isVisible()), None))
+        return await wait_until(lambda: next((d for d in self.window.findChildren(QDialog) if d.isVisible()), None))
 
     async def join(self, **typed: Any) -> Page:
         """Fill the sheet in, submit it, and wait for the page of the room."""
         before = self.page
         self.sheet.fill(Typed(**{"server": self.server.address, "room": ROOM, "nick": "alice", **typed}))
         press(self.sheet, "Join")
-        page = await until(
+        page = await wait_until(
             lambda: self.page if self.page is not before else None,
             lambda: (self.labels("error"), self.labels("muted")),
         )
@@ -101,7 +90,7 @@ class Desk:
     async def shows(self, part: str) -> None:
         """Wait until the conversation shows something."""
         try:
-            await until(lambda: part in self.text)
+            await wait_until(lambda: part in self.text)
         except AssertionError:
             raise AssertionError(f"no {part!r} in {self.text!r}") from None
 
@@ -140,7 +129,7 @@ async def open_desk(home: Home, server: ServerProgram, first: Typed | None = Non
         desk = Desk(Window(home.profile, state, first or Typed()), server)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(desk.run)
-            await until(desk.window.isVisible)
+            await wait_until(desk.window.isVisible)
             yield desk
             nursery.cancel_scope.cancel()
         desk.window.end()

@@ -36,6 +36,7 @@ from securechat.transport.certificates import make_pair
 from securechat.transport.channel import take_socket
 from securechat.transport.tls import ServerTls
 from securechat.transport.tls_channel import TlsChannel
+from tests.support.patience import PATIENCE
 
 HANDLE = 7
 
@@ -130,7 +131,7 @@ class LyingServer:
 
     async def until_joined(self, number: int) -> Guest:
         """Wait for the guest of a number, counting joins from 1."""
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             while number not in self.guests:
                 await self._changed.wait()
         return self.guests[number]

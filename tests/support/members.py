@@ -14,8 +14,8 @@ from securechat.client.profile import Profile
 from securechat.client.session import Options, RoomConversation, open_conversation
 from securechat.client.trust import Trust
 from securechat.sealing.keys import RoomKeys, RoomSecret
+from tests.support.patience import PATIENCE
 
-PATIENCE = 10.0
 ROOM = "tea house"
 SECRET = RoomSecret(b"the secret of the tea house room")
 

@@ -13,9 +13,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from tests.support.patience import PATIENCE
+
 READ = 4096
 READ_GREETING = 1024
-PATIENCE = 10.0
 
 
 class OldClient:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.patience import PATIENCE
+
 
 def _serve(listener: socket.socket, context: ssl.SSLContext | None, greeting: bytes, is_short: bool) -> None:
     while True:
@@ -15,7 +17,7 @@ def _serve(listener: socket.socket, context: ssl.SSLContext | None, greeting: by
         except OSError:
             return
         with contextlib.suppress(OSError), connection:
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE)
             with context.wrap_socket(connection, server_side=True) if context else connection as talking:
                 talking.sendall(greeting)
                 while not is_short and talking.recv(4096):
@@ -23,16 +25,18 @@ def _serve(listener: socket.socket, context: ssl.SSLContext | None, greeting: by
 
 
 @contextmanager
-def listening(context: ssl.SSLContext | None = None, greeting: bytes = b"", *, is_short: bool = False) -> Iterator[int]:
-    """Listen on a free port of 127.0.0.1, inside TLS if there is a context, and yield the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def listening(
+    context: ssl.SSLContext | None = None, greeting: bytes = b"", *, is_short: bool = False, port: int = 0
+) -> Iterator[int]:
+    """Listen on a port of 127.0.0.1, by default a free one, inside TLS if there is a context, and yield the port."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         thread = threading.Thread(target=_serve, args=(listener, context, greeting, is_short), daemon=True)
         thread.start()
         try:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 def free_port() -> int:

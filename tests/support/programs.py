@@ -19,11 +19,11 @@ from securechat.sealing.keys import RoomSecret, derive_secret
 from securechat.sealing.names import normalise_room
 from securechat.transport.known_hosts import Entry, KnownHosts
 from securechat.transport.pins import parse_pin
+from tests.support.patience import PATIENCE
 
 ROOM = "Tea House"
 PASSPHRASE = "plaza unmolded tipper squash gallery oxidant"
 SECURECHAT = (sys.executable, "-m", "securechat")
-PATIENCE = 30.0
 READY = re.compile(r"^ready (\S+):(\d+) (sha256:\S{43})$", re.MULTILINE)
 
 
@@ -42,6 +42,9 @@ class Program:
         arguments: Its command line.
         env: Its environment.
         settings: More for ``subprocess.Popen``.
+
+    Attributes:
+        is_read: Cleared, nobody reads what it prints.
     """
 
     def __init__(self, arguments: Sequence[str], env: dict[str, str], **settings: Any) -> None:
@@ -51,6 +54,8 @@ class Program:
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
         )
         self._changed = threading.Condition()
+        self.is_read = threading.Event()
+        self.is_read.set()
         self._texts = {"out": b"", "err": b""}
         self._readers = [
             threading.Thread(target=self._read, args=(name, stream), daemon=True)
@@ -62,7 +67,7 @@ class Program:
 
     def _read(self, name: str, stream: IO[bytes]) -> None:
         with stream:
-            while data := os.read(stream.fileno(), 65536):
+            while self.is_read.wait() and (data := os.read(stream.fileno(), 65536)):
                 with self._changed:
                     self._texts[name] += data
                     self._changed.notify_all()
@@ -125,6 +130,7 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.is_read.set()
         if self.process.poll() is None:
             self.process.kill()
         self.end_input()
@@ -156,6 +162,12 @@ class ServerProgram(Program):
     def address(self) -> str:
         """HOST:PORT."""
         return f"127.0.0.1:{self.port}"
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time that a process has used. Unlike the time of day, it does not depend on the load."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 _secrets: dict[tuple[str, str], RoomSecret] = {}

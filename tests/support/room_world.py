@@ -232,7 +232,7 @@ class World:
 
     async def expire(self, keep: int) -> None:
         services = self._relay.services
-        await Upkeep(services.log, services.rooms, Retention(seconds=None, messages=keep), None).expire()
+        await Upkeep(services.log, services.rooms, Retention(seconds=None, messages=keep)).expire()
         del self._model.kept[: max(0, len(self._model.kept) - keep)]
 
     # What follows from it

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import pyte
 
-from tests.support.programs import PATIENCE, Home
+from tests.support.patience import PATIENCE
+from tests.support.programs import Home
 
 # Takes the terminal on its standard input for its own, as a shell's login does, then becomes the program.
 _TAKE_TERMINAL = (
@@ -97,6 +98,10 @@ class Terminal:
     def types(self, text: str) -> None:
         """Type something; a line ends with a line feed."""
         os.write(self._master, text.encode())
+
+    def halt(self, is_halted: bool = True) -> None:
+        """Halt the output, as Ctrl-S does, or let it go on, as Ctrl-Q does."""
+        termios.tcflow(self._slave, termios.TCOOFF if is_halted else termios.TCOON)
 
     def answer(self, question: str, text: str) -> None:
         """Wait for a question, then type an answer."""

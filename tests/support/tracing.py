@@ -22,7 +22,7 @@ class Call(NamedTuple):
     Attributes:
         name: Its name.
         file: What its descriptor, or its path, is: a path, or a socket in strace's words.
-        data: The bytes that were written or sent, as far as they were taken.
+        data: The bytes that were written or sent, as far as they were taken; the new path of a rename.
         numbers: The numbers among its arguments behind those.
         result: What it returned.
     """
@@ -73,7 +73,7 @@ def _parse(text: str) -> Call | None:
     data = _bytes(written[1]) if written else b""
     numbers = tuple(int(n) for n in re.findall(r"(?<=, )-?\d+(?=,|$)", _TEXT.sub("", match["rest"])))
     result = int(match["result"])
-    if data:
+    if data and match["name"] != "rename":
         data = data[:result]
     return Call(match["name"], _bytes(match["file"] or match["path"] or "").decode(), data, numbers, result)
 

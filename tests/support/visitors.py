@@ -33,8 +33,8 @@ from securechat.transport.certificates import spki_hash
 from securechat.transport.channel import take_socket
 from securechat.transport.tls import client_context
 from securechat.transport.tls_channel import TlsChannel
+from tests.support.patience import PATIENCE
 
-PATIENCE = 20.0
 KEY = Ed25519PrivateKey.from_private_bytes(b"one room key of thirty-two bytes")
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(b"other room key of thirtytwo byte")
 M = TypeVar("M", bound=Message)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from securechat.database import Migration, open_database, reported, transaction
-from securechat.errors import StorageError, StorageFullError
+from securechat.errors import CorruptError, StorageError, StorageFullError
 
 SCHEMA = """
 CREATE TABLE things (name TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT;
@@ -127,9 +127,9 @@ def test_a_transaction_that_sqlite_took_back_itself_is_not_taken_back_twice(tmp_
     ("code", "kind", "sentence"),
     [
         (sqlite3.SQLITE_FULL, StorageFullError, "The disk that holds some/db is full."),
-        (sqlite3.SQLITE_CORRUPT, StorageError, "some/db is corrupt or no database."),
-        (sqlite3.SQLITE_CORRUPT | 1 << 8, StorageError, "some/db is corrupt or no database."),
-        (sqlite3.SQLITE_NOTADB, StorageError, "some/db is corrupt or no database."),
+        (sqlite3.SQLITE_CORRUPT, CorruptError, "some/db is corrupt or no database."),
+        (sqlite3.SQLITE_CORRUPT | 1 << 8, CorruptError, "some/db is corrupt or no database."),
+        (sqlite3.SQLITE_NOTADB, CorruptError, "some/db is corrupt or no database."),
         (sqlite3.SQLITE_READONLY, StorageError, "some/db cannot be written."),
         (sqlite3.SQLITE_CANTOPEN, StorageError, "some/db cannot be written."),
         (sqlite3.SQLITE_PERM, StorageError, "some/db cannot be written."),

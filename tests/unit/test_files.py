@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from securechat.errors import StorageError
-from securechat.files import make_private_directory, write_private
+from securechat.files import create_private, make_private_directory, write_private
+from tests.support.service import USER, needs_root
 
 
 def mode_of(path: Path) -> int:
@@ -124,3 +125,55 @@ def test_a_file_in_place_of_the_directory_is_an_error(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StorageError, match=r"cannot be made: .*\. Name another one, or check its rights\."):
             make_private_directory(path)
+
+
+def test_a_file_may_be_for_all_to_read_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_private(tmp_path / "file", b"", 0o644)
+    finally:
+        os.umask(before)
+    assert mode_of(tmp_path / "file") == 0o644
+
+
+def test_a_new_file_takes_no_name_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").write_bytes(b"theirs")
+    for name in ("link", "file"):
+        with pytest.raises(FileExistsError):
+            create_private(tmp_path / name)
+    assert not (tmp_path / "nowhere").exists()
+    assert (tmp_path / "file").read_bytes() == b"theirs"
+
+
+def owners(*paths: Path) -> set[tuple[int, int]]:
+    return {(path.lstat().st_uid, path.lstat().st_gid) for path in paths}
+
+
+@needs_root
+def test_what_root_makes_belongs_to_the_owner_of_its_directory(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, USER, USER)
+    os.close(create_private(theirs / "file"))
+    write_private(theirs / "written", b"")
+    below = make_private_directory(theirs / "a" / "b")
+    write_private(below / "file", b"")
+    assert owners(*theirs.rglob("*")) == {(USER, USER)}
+    mine = make_private_directory(tmp_path / "mine", owner=theirs)
+    assert owners(mine) == {(USER, USER)}
+    write_private(tmp_path / "file", b"")
+    assert owners(tmp_path / "file") == {(os.geteuid(), os.getegid())}
+
+
+@needs_root
+def test_root_gives_away_nothing_that_was_there_before(tmp_path: Path) -> None:
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    theirs.mkdir()
+    (mine / "below").mkdir(parents=True)
+    os.chown(theirs, USER, USER)
+    (theirs / "link").symlink_to(mine)
+    (theirs / "directory").mkdir()
+    make_private_directory(theirs / "link")
+    make_private_directory(theirs / "directory")
+    assert owners(mine, theirs / "directory") == {(os.geteuid(), os.getegid())}

@@ -95,7 +95,10 @@ class ScreenCommands:
 
 def _write(name: str, events: list[Event], render: Callable[[Event], str]) -> Path:
     """Write events to a new file and return where it is."""
-    path = Path(name).expanduser().absolute()
+    try:
+        path = Path(name).expanduser().absolute()
+    except RuntimeError as error:  # it begins with ~ and the name of nobody, or there is no home directory
+        raise StorageError(f"{name} names no home directory.", "Name another file.") from error
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

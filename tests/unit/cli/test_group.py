@@ -26,7 +26,7 @@ from securechat.errors import (
 )
 from securechat.sealing.identity import Identity
 from securechat.sealing.words import generate_passphrase
-from securechat.transport.certificates import Pair, names_of, pin_of
+from securechat.transport.certificates import Pair, pin_of
 from securechat.transport.known_hosts import CA, Entry
 from securechat.transport.pins import format_pin, parse_pin
 
@@ -102,7 +102,6 @@ def test_every_option_is_explained() -> None:
         ["tail", "host", "--last", "1", "--since", "1h"],
         ["server", "--port", "65536"],
         ["server", "--rooms", "ajar"],
-        ["server", "--key", "key.pem"],
         ["server", "--retain", "long"],
         ["passphrase", "--words", "3"],
         ["identity", "export"],
@@ -130,6 +129,7 @@ def test_a_wrong_usage_is_told_on_stderr_with_exit_code_2(arguments: list[str], 
         ["send", "host", "--room", "r", "a\0b"],
         ["send", "host", "--room", "r", "x" * 32_001],
         ["doctor", "two words"],
+        ["server", "--key", "key.pem"],
         ["doctor", "host", "--pin", "short"],
     ],
 )
@@ -307,14 +307,14 @@ def test_a_certificate_is_made_with_its_pin_on_stdout(home: Path, capsys: Captur
     pair = Pair(home / "certs" / "cert.pem", home / "certs" / "key.pem")
     assert shown.out == format_pin(pin_of(pair)) + "\n"
     assert "key.pem" in shown.err
-    assert names_of(pair.read_leaf()) == ["chat.example.org", "192.0.2.7"]
+    assert pair.read_leaf().names == ("chat.example.org", "192.0.2.7")
     assert stat.S_IMODE(pair.key.stat().st_mode) == 0o600
 
 
 def test_without_names_a_certificate_is_for_this_machine(home: Path, capsys: Capture) -> None:
     assert run(["cert", "--out", "here"]) == 0
     parse_pin(capsys.readouterr().out.strip())
-    assert names_of(Pair(home / "here" / "cert.pem", home).read_leaf()) == ["localhost", "127.0.0.1", "::1"]
+    assert Pair(home / "here" / "cert.pem", home).read_leaf().names == ("localhost", "127.0.0.1", "::1")
 
 
 def test_a_certificate_is_replaced_only_by_force(home: Path, capsys: Capture) -> None:
@@ -475,6 +475,8 @@ def test_the_passphrase_comes_from_file_descriptor_or_environment(
         descriptor = os.dup(opened.fileno())
     assert enter("--room", "r", "--passphrase-fd", str(descriptor))[0] == "open  sesame"
     assert os.read(descriptor, 100) == b"second line\n", "what follows may be the messages to send"
+    assert "SECURECHAT_PASSPHRASE" not in os.environ, "also if it was not needed"
+    monkeypatch.setenv("SECURECHAT_PASSPHRASE", "from the environment")
     assert enter("--room", "r")[0] == "from the environment"
     assert "SECURECHAT_PASSPHRASE" not in os.environ  # no child inherits it
 
@@ -538,5 +540,23 @@ def test_a_certificate_is_renewed_and_keeps_its_pin(tmp_path: Path) -> None:
     assert (first.exit_code, again.exit_code) == (0, 0)
     assert again.stdout == first.stdout
     assert (tmp_path / "cert.pem").read_bytes() != content
-    for more in ("--force", "other.example"):
-        assert CliRunner().invoke(main, ["cert", "--renew", more, "--out", str(tmp_path)]).exit_code == 2
+    assert CliRunner().invoke(main, ["cert", "--renew", "--force", "--out", str(tmp_path)]).exit_code == 2
+
+
+def test_a_certificate_gets_other_names_and_keeps_its_pin(tmp_path: Path) -> None:
+    first = CliRunner().invoke(main, ["cert", "chat.example", "--out", str(tmp_path)])
+    again = CliRunner().invoke(main, ["cert", "--renew", "other.example", "--out", str(tmp_path)])
+    assert again.stdout == first.stdout
+    assert Pair(tmp_path / "cert.pem", tmp_path / "key.pem").read_leaf().names == ("other.example",)
+
+
+def test_a_key_without_a_certificate_is_signed_and_said(tmp_path: Path) -> None:
+    first = CliRunner().invoke(main, ["cert", "chat.example", "--out", str(tmp_path)])
+    for arguments in (["chat.example"], ["--renew", "chat.example"]):
+        (tmp_path / "cert.pem").unlink()
+        again = CliRunner().invoke(main, ["cert", *arguments, "--out", str(tmp_path)])
+        assert (again.exit_code, again.stdout) == (0, first.stdout)
+        assert "key.pem is kept, and so is its pin" in again.stderr
+    (tmp_path / "cert.pem").unlink()
+    nameless = CliRunner().invoke(main, ["cert", "--renew", "--out", str(tmp_path)])
+    assert nameless.exit_code == 1

@@ -15,7 +15,7 @@ from securechat.cli.retaining import read_count, read_time
 def taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
     """What the server was told."""
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr("securechat.cli.operate.operate", told.append)
+    monkeypatch.setattr("securechat.cli.operate.operate", lambda given, *_: told.append(given))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     return told
 

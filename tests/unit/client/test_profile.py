@@ -6,7 +6,6 @@ import pytest
 
 from securechat.client.profile import IDENTITY_FILE, Profile
 from securechat.errors import SecurechatError, StorageError
-from securechat.files import profile_directory
 from securechat.sealing.identity import Identity
 from securechat.transport.known_hosts import CA
 from tests.support.rooms import ME
@@ -109,6 +108,6 @@ def test_the_command_that_forgets_a_server_names_the_profile_where_it_has_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    usual, other = Profile(profile_directory()), Profile(tmp_path / "other")
+    usual, other = Profile(tmp_path / "securechat" / "profile"), Profile(tmp_path / "other")
     assert usual.known_hosts.how_to_forget("a:1") == "securechat known-hosts remove a:1"
     assert other.known_hosts.how_to_forget("a:1") == f"securechat known-hosts remove a:1 --profile {tmp_path / 'other'}"

@@ -286,12 +286,10 @@ async def test_a_web_server_with_tls_is_no_securechat_server_and_not_remembered(
     assert known.entries() == {}
 
 
-async def test_a_server_that_says_nothing_is_given_up(
-    known: KnownHosts, autojump_clock: trio.testing.MockClock
-) -> None:
-    autojump_clock.autojump_threshold = 0.05
-
+async def test_a_server_that_says_nothing_is_given_up(known: KnownHosts, mock_clock: trio.testing.MockClock) -> None:
     async def say_nothing(_: trio.SocketStream) -> None:
+        await trio.testing.wait_all_tasks_blocked(0.005)
+        mock_clock.jump(11)
         await trio.sleep_forever()
 
     async with listening(say_nothing) as server:

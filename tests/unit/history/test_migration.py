@@ -142,13 +142,13 @@ async def test_a_wrong_clock_at_the_migration_removes_nothing(path: Path, wall: 
 
 async def test_its_rooms_are_listed_before_and_after(path: Path) -> None:
     expected = [(ADDRESS, 5, 48, LAST), (EMPTY, 0, 0, 1_700_000_050_000)]
-    assert summarise(path) == expected
+    assert [room[:4] for room in summarise(path)] == expected
     assert values(path, "PRAGMA user_version") == [1], "who lists writes nothing"
     hands = Hands(LAST / 1000 + 60)
     log = SqliteLog.open(path, clocks=hands.clocks)
     hands.run(log, 60)
     await log.record(())
-    assert summarise(path) == expected
+    assert [room[:4] for room in summarise(path)] == expected
     await log.aclose()
 
 
@@ -172,5 +172,5 @@ async def test_a_new_file_and_an_old_one_have_one_schema(path: Path) -> None:
     await SqliteLog.open(path).aclose()
     new = path.with_name("new.sqlite")
     await SqliteLog.open(new).aclose()
-    query = "SELECT type || name || coalesce(sql, '') FROM sqlite_master ORDER BY name"
+    query = "SELECT type || name || coalesce(sql, '') FROM sqlite_master WHERE name != 'generation' ORDER BY name"
     assert values(path, query) == values(new, query)

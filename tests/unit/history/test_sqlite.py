@@ -135,7 +135,7 @@ async def test_the_files_are_private(path: Path) -> None:
         await log.aclose()
     finally:
         os.umask(before)
-    assert modes == {path.name: 0o600, f"{path.name}-wal": 0o600, f"{path.name}-shm": 0o600}
+    assert modes == {path.name + suffix: 0o600 for suffix in ("", "-generation", "-shm", "-wal")}
 
 
 async def test_the_file_is_marked_as_ours(log: SqliteLog) -> None:

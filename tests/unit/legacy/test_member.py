@@ -11,6 +11,8 @@ from securechat import limits
 from securechat.legacy import codec
 from securechat.legacy.codec import Greeting
 from securechat.legacy.server import _Member
+from securechat.server.access import AccessLog
+from securechat.server.gate import Gate
 from securechat.transport.channel import SocketChannel
 
 
@@ -36,7 +38,7 @@ def told(texts: list[str]) -> list[tuple[float, bytes]]:
     channel = Fake()
 
     async def run() -> None:
-        member = _Member(cast(SocketChannel, channel), Greeting("1", "a"))
+        member = _Member(cast(SocketChannel, channel), Greeting("1", "a"), AccessLog(Gate()))
         for text in texts:
             member.tell(codec.cells(text))
         async with trio.open_nursery() as nursery:
@@ -73,7 +75,7 @@ def test_only_who_does_not_read_is_sent_away_and_the_log_says_why(caplog: pytest
 
     async def run() -> list[tuple[bool, bool]]:
         await trio.lowlevel.checkpoint()
-        member = _Member(cast(SocketChannel, channel), Greeting("1", "a"))
+        member = _Member(cast(SocketChannel, channel), Greeting("1", "a"), AccessLog(Gate()))
         states = []
         for backlog, text in ((0, "x" * 900_000), (100, "one more"), (100, "and one")):
             channel.backlog = backlog

@@ -1,19 +1,18 @@
 """The access log: lines for joins and leaves, in which no name is."""
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import MockClock
 
-from securechat.errors import SecurechatError
+from securechat import limits
 from securechat.history.log import Head
+from securechat.limits import Rate
 from securechat.protocol.messages import Reason
-from securechat.server.access import AccessLog, log_to_file
+from securechat.server.access import AccessLog
 from securechat.server.gate import Gate
 from securechat.server.room import Member, Room
-
-LOGGER = logging.getLogger("securechat.access")
 
 
 class Deaf:
@@ -34,16 +33,13 @@ class Deaf:
         """Ignore."""
 
 
-@pytest.fixture(autouse=True)
-def _handlers() -> Iterator[None]:
-    before, level = list(LOGGER.handlers), LOGGER.level
-    LOGGER.setLevel(logging.INFO)
-    yield
-    for handler in LOGGER.handlers:
-        if handler not in before:
-            handler.close()
-    LOGGER.handlers[:] = before
-    LOGGER.setLevel(level)
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -55,11 +51,11 @@ def enter(room: Room) -> Member:
     return room.join(Deaf(), 1, b"presence", created=False)[0]
 
 
-def test_joins_and_leaves_are_one_line_each(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+async def test_joins_and_leaves_are_one_line_each(room: Room, caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
-    access = AccessLog(gate)
-    with caplog.at_level(logging.INFO, "securechat.access"), gate.count("2001:db8::1"):
-        with gate.count("192.0.2.1"):
+    access = AccessLog(gate, clock=Clock())
+    with caplog.at_level(logging.INFO, "securechat.access"), gate.enter("2001:db8::1"):
+        with gate.enter("192.0.2.1"):
             first = enter(room)
             access.joined("192.0.2.1", room, created=True)
             enter(room)
@@ -75,23 +71,80 @@ def test_joins_and_leaves_are_one_line_each(room: Room, caplog: pytest.LogCaptur
 
 def test_a_line_has_its_fields_for_machines_too(room: Room, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "securechat.access"):
-        AccessLog(Gate()).joined("192.0.2.1", room, created=False)
+        AccessLog(Gate(), clock=Clock()).joined("192.0.2.1", room, created=False)
     fields = {"change": "joined", "peer": "192.0.2.1", "room": "abcdef01", "members": 0, "connections": 0}
     assert vars(caplog.records[0])["fields"] == fields
 
 
-def test_a_file_that_was_rotated_away_is_opened_anew(room: Room, tmp_path: Path) -> None:
-    path = tmp_path / "access.log"
-    log_to_file(path)
-    access = AccessLog(Gate())
-    access.joined("192.0.2.1", room, created=True)
-    path.rename(tmp_path / "old.log")
-    access.left("192.0.2.1", room)
-    assert " created 192.0.2.1 room abcdef01" in (tmp_path / "old.log").read_text()
-    assert " left 192.0.2.1 room abcdef01" in path.read_text()
-    assert len(path.read_text().splitlines()) == 1
+def test_lines_about_one_address_are_bounded(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    access = AccessLog(Gate(), Rate(2, 0.5), clock)
+    with caplog.at_level(logging.INFO, "securechat.access"):
+        for _ in range(5):
+            access.joined("192.0.2.1", room, created=False)
+        access.joined("192.0.2.2", room, created=False)
+        clock.now += 2
+        access.left("192.0.2.1", room)
+    assert [message.split(" room")[0] for message in caplog.messages] == [
+        "joined 192.0.2.1",
+        "joined 192.0.2.1",
+        "joined 192.0.2.2",
+        "left 192.0.2.1",
+    ]
+    assert access.changes == {"joined": 6, "left": 1}, "all are counted"
+    assert access.left_out == 3
 
 
-def test_a_file_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(SecurechatError, match=r"cannot be written: .*\. Name another file with --access-log"):
-        log_to_file(tmp_path / "missing" / "access.log")
+def test_what_was_left_out_is_reported_once(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    access = AccessLog(Gate(), Rate(1, 0.1), Clock())
+    with caplog.at_level(logging.WARNING, "securechat.access"):
+        for peer in ("192.0.2.1", "2001:db8::1", "2001:db8::2", "192.0.2.1", "2001:db8::3"):
+            access.joined(peer, room, created=False)
+        access.report()
+        access.report()
+    assert caplog.messages == [
+        "lines about 2001:db8::/64 that were left out: 2",
+        "lines about 192.0.2.1 that were left out: 1",
+    ]
+    fields = {"change": "left out", "peer": "192.0.2.1", "lines": 1}
+    assert vars(caplog.records[1])["fields"] == fields
+
+
+def test_reports_of_many_addresses_are_bounded(
+    room: Room, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BUCKETS", 2)
+    access = AccessLog(Gate(), Rate(1, 0.1), Clock())
+    with caplog.at_level(logging.WARNING, "securechat.access"):
+        for number in range(5):
+            assert access.may_log(f"192.0.2.{number}")
+            assert not access.may_log(f"192.0.2.{number}")
+        access.report()
+    assert caplog.messages == [
+        "lines about 192.0.2.0 that were left out: 1",
+        "lines about 192.0.2.1 that were left out: 1",
+        "lines about other addresses that were left out: 3",
+    ]
+
+
+def test_five_hundred_people_behind_one_address_are_all_listed(room: Room) -> None:
+    access = AccessLog(Gate(), clock=Clock())
+    for _ in range(500):
+        access.joined("192.0.2.1", room, created=False)
+        access.left("192.0.2.1", room)
+    assert not access.left_out
+
+
+async def test_what_was_left_out_is_reported_each_minute(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    access = AccessLog(Gate(), Rate(1, 0.001))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(access.run)
+        assert access.may_log("192.0.2.1")
+        assert not access.may_log("192.0.2.1")
+        await trio.sleep(limits.REPORT_INTERVAL - 1)
+        assert not caplog.messages
+        await trio.sleep(2)
+        assert caplog.messages == ["lines about 192.0.2.1 that were left out: 1"]
+        nursery.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 Each test asks for the clock itself: pytest-trio runs a test by the clock that is among its own arguments.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -40,6 +41,9 @@ from securechat.protocol.messages import (
     Send,
     Welcome,
 )
+from securechat.server.access import AccessLog
+from securechat.server.gate import Gate
+from securechat.server.rooms import Rooms
 from securechat.server.session import Session
 from tests.support import relay as relays
 from tests.support.memory_channel import memory_channels
@@ -189,7 +193,7 @@ async def test_rel_2_a_server_that_takes_no_new_rooms_keeps_the_old_ones(
     relay: Relay, autojump_clock: MockClock
 ) -> None:
     await relay.member(KEY)
-    relay.services.may_create = False
+    relay.services.admission.may_create = False
     visitor = await relay.connect()
     assert (await visitor.is_refused(Key(2).join(visitor.challenge))).code == Code.ROOMS_CLOSED
     assert not (await visitor.join(KEY)).created
@@ -222,23 +226,172 @@ async def test_a_storage_failure_refuses_the_join_and_it_may_be_tried_again(
     assert (await visitor.join(KEY, ref=3)).created
 
 
-async def test_refused_joins_are_limited_for_each_address(relay: Relay, autojump_clock: MockClock) -> None:
-    burst, rate = limits.SERVER.refused_joins
+async def test_a_disk_that_fails_each_join_is_logged_once(
+    relay: Relay, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     visitor = await relay.connect()
-    codes = []
-    for number in range(burst):
-        may_create = number % 2 == 0  # a bad proof, and no such room
-        challenge = os.urandom(32) if may_create else visitor.challenge
-        codes.append((await visitor.is_refused(Key(number).join(challenge, may_create=may_create))).code)
-    assert set(codes) == {Code.BAD_PROOF, Code.NO_SUCH_ROOM}
-    error = await visitor.is_refused(KEY.join(visitor.challenge))
-    assert (error.code, error.retry_after) == (Code.RATE, 1 / rate)
+    relay.log.error = StorageFullError("The disk is full.")
+    for ref in range(3):
+        await visitor.is_refused(KEY.join(visitor.challenge, ref))
+    assert caplog.messages == ["a room could not be opened: The disk is full."]
+
+
+async def test_lines_about_one_peer_that_breaks_rules_are_bounded(
+    relay: Relay, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "securechat.server")
+    relay.services.access = AccessLog(Gate(), Rate(2, 0.001))
+    for _ in range(5):
+        visitor = await relay.connect()
+        visitor.say_raw(bytes(100))
+        assert isinstance((await visitor.end())[-1], Goodbye)
+    assert len(caplog.messages) == 2
+    assert relay.services.access.left_out == 3
+
+
+async def drain_refused(relay: Relay) -> None:
+    """Spend all tokens of an address for rooms that do not exist, from connections of their own."""
+    for number in range(limits.SERVER.refused_joins.burst):
+        guesser = await relay.connect()
+        join = Key(1000 + number).join(guesser.challenge, may_create=False)
+        assert (await guesser.is_refused(join)).code == Code.NO_SUCH_ROOM
+        guesser.channel.abort()
+
+
+async def test_a_proven_room_lets_in_whatever_others_did(relay: Relay, autojump_clock: MockClock) -> None:
+    await relay.member(KEY)
+    await drain_refused(relay)
+    began = trio.current_time()
+    for _ in range(100):
+        await relay.member(KEY)
+    assert trio.current_time() == began
+
+
+async def test_a_bad_proof_costs_nobody_else_anything(relay: Relay, autojump_clock: MockClock) -> None:
+    for _ in range(2 * limits.SERVER.refused_joins.burst):
+        attacker = await relay.connect()
+        assert (await attacker.is_refused(KEY.join(os.urandom(32)))).code == Code.BAD_PROOF
+    began = trio.current_time()
     neighbour = await relay.connect()
-    assert (await neighbour.is_refused(KEY.join(neighbour.challenge))).code == Code.RATE
+    assert (await neighbour.is_refused(KEY.join(neighbour.challenge, may_create=False))).code == Code.NO_SUCH_ROOM
+    assert trio.current_time() == began
+
+
+async def test_joins_that_fail_slow_their_own_connection(relay: Relay, autojump_clock: MockClock) -> None:
+    await relay.member(KEY)
+    began = trio.current_time()
+    attacker = await relay.connect()
+    for ref in range(1, 1000):
+        attacker.say(Key(ref).join(os.urandom(32), ref))
+    received = await attacker.end()
+    assert trio.current_time() - began <= limits.SERVER.join_seconds + limits.GOODBYE_TIMEOUT
+    assert [m.code for m in received if isinstance(m, Error)] == [Code.BAD_PROOF] * 3
+    assert received[-1] == Goodbye(Reason.TIMEOUT, 0, "")
+
+
+async def test_a_crowd_that_opens_one_room_costs_one_token(relay: Relay, autojump_clock: MockClock) -> None:
+    began = trio.current_time()
+    crowd = [await relay.connect() for _ in range(500)]
+    for visitor in crowd:
+        assert (await visitor.is_refused(KEY.join(visitor.challenge, may_create=False))).code == Code.NO_SUCH_ROOM
+    for visitor in crowd:
+        visitor.say(KEY.join(visitor.challenge, 2))
+    answers = [await visitor.expect(Joined) for visitor in crowd]
+    assert sum(answer.created for answer in answers) == 1
+    assert trio.current_time() == began
+    for number in range(1, limits.SERVER.creations.burst):
+        assert (await (await relay.connect()).join(Key(number))).created
+    assert trio.current_time() == began, "one token, for one room"
+
+
+async def test_a_question_too_many_is_answered_later(relay: Relay, autojump_clock: MockClock) -> None:
+    await drain_refused(relay)
+    visitor = await relay.connect()
+    began = trio.current_time()
+    assert (await visitor.is_refused(KEY.join(visitor.challenge, may_create=False))).code == Code.NO_SUCH_ROOM
+    assert trio.current_time() - began == pytest.approx(1 / limits.SERVER.refused_joins.per_second)
     elsewhere = await relay.connect(peer="192.0.2.2")
-    await elsewhere.join(KEY)
-    await trio.sleep(1 / rate)
-    await visitor.join(KEY)
+    assert (await elsewhere.is_refused(Key(9).join(elsewhere.challenge, may_create=False))).code == Code.NO_SUCH_ROOM
+    assert trio.current_time() - began == pytest.approx(1 / limits.SERVER.refused_joins.per_second)
+
+
+async def test_guesses_of_a_flood_are_answered_at_the_rate(relay: Relay, autojump_clock: MockClock) -> None:
+    await drain_refused(relay)
+    guessers = [await relay.connect() for _ in range(200)]
+    for number, guesser in enumerate(guessers):
+        guesser.say(Key(2000 + number).join(guesser.challenge, may_create=False))
+    errors = [await guesser.expect(Error) for guesser in guessers]
+    answered = [error for error in errors if error.code == Code.NO_SUCH_ROOM]
+    assert 1 <= len(answered) <= limits.JOIN_PATIENCE * limits.SERVER.refused_joins.per_second
+    refused = [error for error in errors if error.code == Code.RATE]
+    assert len(answered) + len(refused) == len(guessers)
+    assert {error.retry_after for error in refused} == {limits.JOIN_PAUSE}
+
+
+@pytest.mark.parametrize("may_create", [False, True], ids=["look-ups", "creations"])
+async def test_a_crowd_gets_its_room_beside_a_flood(relay: Relay, autojump_clock: MockClock, may_create: bool) -> None:
+    await drain_refused(relay)
+    for number in range(limits.SERVER.creations.burst):
+        await relay.member(Key(3000 + number))
+    for number in range(1000):
+        attacker = await relay.connect()
+        attacker.say(Key(4000 + number).join(attacker.challenge, may_create=may_create))
+    began = trio.current_time()
+
+    async def come() -> None:  # as the real client does, but that it comes back at once
+        creates = False
+        while True:
+            visitor = await relay.connect()
+            visitor.say(KEY.join(visitor.challenge, may_create=creates))
+            answer = await visitor.next()
+            if isinstance(answer, Joined):
+                return
+            assert isinstance(answer, Error)
+            creates = creates or answer.code == Code.NO_SUCH_ROOM
+            visitor.channel.abort()
+            await trio.sleep(answer.retry_after)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(come)
+    assert trio.current_time() - began < 20
+
+
+async def test_a_room_that_appears_meanwhile_lets_in(relay: Relay, autojump_clock: MockClock) -> None:
+    await drain_refused(relay)
+    for number in range(limits.SERVER.creations.burst):
+        await relay.member(Key(3000 + number))
+    early, late = await relay.connect(), await relay.connect()
+    early.say(KEY.join(early.challenge, may_create=False))
+    late.say(KEY.join(late.challenge))
+    await wait_all_tasks_blocked()
+    elsewhere = await relay.connect(peer="192.0.2.2")
+    assert (await elsewhere.join(KEY)).created
+    assert [(await visitor.expect(Joined)).created for visitor in (early, late)] == [False, False]
+
+
+async def test_the_loser_of_a_race_to_create_joins(autojump_clock: MockClock) -> None:
+    async with open_relay(creations=Rate(1, 0.000_001)) as relay:
+        visitors = [await relay.connect(peer=f"192.0.2.{number}") for number in range(1, 51)]
+        for visitor in visitors:
+            visitor.say(KEY.join(visitor.challenge))
+        answers = [await visitor.expect(Joined) for visitor in visitors]
+        assert sum(answer.created for answer in answers) == 1
+        began = trio.current_time()
+        losers = [visitor for visitor, answer in zip(visitors, answers, strict=True) if not answer.created]
+        for number, visitor in enumerate(losers, 1):
+            assert (await visitor.join(Key(number), ref=2)).created
+        assert trio.current_time() == began, "only the room that was created cost a token"
+
+
+async def test_a_room_that_cannot_be_stored_costs_no_token(autojump_clock: MockClock) -> None:
+    async with open_relay(creations=Rate(1, 0.000_001)) as relay:
+        visitor = await relay.connect()
+        relay.log.error = StorageFullError("The disk is full.")
+        for ref in range(1, 20):
+            assert (await visitor.is_refused(KEY.join(visitor.challenge, ref))).code == Code.STORAGE
+        relay.log.error = None
+        assert (await visitor.join(KEY, ref=20)).created
 
 
 async def test_new_rooms_are_limited_for_each_address_and_old_ones_are_not(
@@ -250,11 +403,14 @@ async def test_new_rooms_are_limited_for_each_address_and_old_ones_are_not(
         joined = await visitor.join(Key(number))
         if number:
             visitor.say(Leave(joined.handle))
-    error = await visitor.is_refused(Key(99).join(visitor.challenge))
-    assert (error.code, error.retry_after) == (Code.RATE, 1 / rate)
-    await visitor.join(Key(1))
+    began = trio.current_time()
+    other = await relay.connect()
+    assert (await other.join(Key(98))).created
+    assert trio.current_time() - began == pytest.approx(1 / rate)
+    await other.join(Key(1), ref=2)
     elsewhere = await relay.connect(peer="192.0.2.2")
     assert (await elsewhere.join(Key(99))).created
+    assert trio.current_time() - began == pytest.approx(1 / rate)
 
 
 async def test_a_wait_that_takes_days_is_announced_as_the_longest_that_there_is(autojump_clock: MockClock) -> None:
@@ -423,15 +579,14 @@ async def test_many_joins_are_read_more_slowly(relay: Relay, autojump_clock: Moc
 async def test_every_guess_costs_a_token_whatever_the_answer(
     relay: Relay, autojump_clock: MockClock, may_create: bool
 ) -> None:
-    relay.services.may_create = False
-    attacker = await relay.connect()
-    burst, _ = limits.SERVER.refused_joins
-    codes = [
-        (await attacker.is_refused(Key(number).join(attacker.challenge, may_create=may_create))).code
-        for number in range(1, burst + 2)
-    ]
-    assert set(codes[:-1]) == {Code.ROOMS_CLOSED if may_create else Code.NO_SUCH_ROOM}
-    assert codes[-1] == Code.RATE
+    relay.services.admission.may_create = False
+    burst, rate = limits.SERVER.refused_joins
+    began = trio.current_time()
+    for number in range(burst + 2):
+        attacker = await relay.connect()
+        error = await attacker.is_refused(Key(1 + number).join(attacker.challenge, may_create=may_create))
+        assert error.code == (Code.ROOMS_CLOSED if may_create else Code.NO_SUCH_ROOM)
+        assert trio.current_time() - began == pytest.approx(max(0, number + 1 - burst) / rate)
 
 
 async def test_what_is_in_flight_is_bounded_in_bytes(relay: Relay, autojump_clock: MockClock) -> None:
@@ -1105,6 +1260,35 @@ async def test_who_vanishes_leaves_the_room(relay: Relay, autojump_clock: MockCl
     assert relay.closed == {"closed": 1}
     watcher.say(Send(handle, b"on"))
     assert delivered(await watcher.rest()) == [b"on"]
+
+
+@pytest.mark.parametrize("step", ["left", "tell"])
+async def test_a_step_that_fails_leaves_no_ghost_in_any_room(
+    relay: Relay, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    visitor = await relay.connect(kind=Guarded)
+    for number in range(3):
+        await visitor.join(Key(number), b"presence", ref=number)
+    await relay.member(Key(1), b"presence")
+    assert (relay.services.rooms.members, relay.services.rooms.count) == (4, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(*((AccessLog, "left", fail) if step == "left" else (Rooms, "tell", fail)))
+        visitor.channel.abort()
+        await wait_all_tasks_blocked()
+    assert (relay.services.rooms.members, relay.services.rooms.count) == (1, 1)
+    again, _ = await relay.member(Key(1))
+    assert len(changes(await again.rest())) == 1, "who is still there, and nobody else"
+
+
+class Guarded(Session):
+    """A session whose own faults end it alone, as in the whole server."""
+
+    async def run(self) -> None:
+        with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True, allow_unwrapped=True):
+            await super().run()
 
 
 async def test_a_shutdown_answers_what_is_in_flight_and_then_says_goodbye(

@@ -17,7 +17,7 @@ from securechat.history.memory import MemoryLog
 from securechat.history.sqlite import SqliteLog
 from securechat.protocol.messages import Direction, Reason
 from securechat.server.rooms import Rooms
-from securechat.server.upkeep import DELETIONS, Upkeep
+from securechat.server.upkeep import Upkeep
 
 ADDRESS = bytes(range(32))
 HOUR = 3600.0
@@ -40,8 +40,7 @@ class Office:
         self.wall = Wall()
         self.log = MemoryLog(clocks=Clocks(wall=self.wall))
         self.rooms = Rooms(self.log)
-        self.deletions = directory / DELETIONS
-        self.upkeep = Upkeep(self.log, self.rooms, Retention(**retention), directory)  # type: ignore[arg-type]
+        self.upkeep = Upkeep(self.log, self.rooms, Retention(**retention))  # type: ignore[arg-type]
 
     async def say(self) -> int:
         """Put a message into a room, and return the number of the room."""
@@ -123,7 +122,7 @@ async def test_a_server_that_starts_with_a_wrong_clock_removes_nothing_for_its_a
         room = await log.open_room(ADDRESS, bytes(16))
         assert room is not None
         await log.append([Append(room[0].room, to_clock(wall()), b"%d" % run)])
-        upkeep = Upkeep(log, Rooms(log), Retention(seconds=24 * HOUR), None)
+        upkeep = Upkeep(log, Rooms(log), Retention(seconds=24 * HOUR))
         for _ in range(50):
             await upkeep.expire()
             await trio.sleep(limits.EXPIRY_INTERVAL)
@@ -188,7 +187,7 @@ async def test_what_fails_each_second_is_said_once_a_minute(
     async def fail() -> None:
         raise PermissionError(13, "Permission denied", "deletions/x")
 
-    monkeypatch.setattr(office.upkeep, "_delete", fail)
+    monkeypatch.setattr(office.log, "shrink", fail)
     await trio.sleep(5 * limits.EXPIRY_INTERVAL)
     assert 4 <= len(caplog.messages) <= 6
 
@@ -247,35 +246,3 @@ class Guest:
     def end(self, reason: Reason, retry_after: int) -> None:
         """Leave soon."""
         self.leave.set()
-
-
-async def test_a_room_is_deleted_when_its_members_are_gone_and_can_be_made_anew(
-    office: Office, autojump_clock: MockClock
-) -> None:
-    await office.say()
-    found = await office.rooms.find(ADDRESS, may_create=False)
-    assert found is not None
-    room, guest = found[0], Guest()
-    member, _ = room.join(guest, 1, b"", created=False)
-    office.deletions.mkdir()
-    (office.deletions / ADDRESS.hex()).touch()
-    with trio.fail_after(10):
-        await guest.leave.wait()
-    assert (office.deletions / ADDRESS.hex()).exists()
-    room.leave(member)
-    office.rooms.release(room)
-    again = await office.rooms.find(ADDRESS, may_create=True)  # waits for the end of the old one
-    assert again is not None
-    assert again[1], "it was created"
-    await trio.sleep(0.1)
-    assert not list(office.deletions.iterdir())
-
-
-@pytest.mark.parametrize("name", ["nonsense", "00" * 32, "ab" * 31])
-async def test_a_request_for_no_room_is_taken_away(office: Office, autojump_clock: MockClock, name: str) -> None:
-    await office.say()
-    office.deletions.mkdir()
-    (office.deletions / name).touch()
-    await trio.sleep(3)
-    assert not list(office.deletions.iterdir())
-    assert await office.log.count_rooms() == 1

@@ -1,23 +1,33 @@
 """Certificates: what is made, what its pin is, and what is said about pairs that do not serve."""
 
 import datetime
+import errno
 import hashlib
 import ipaddress
 import os
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from securechat.errors import InputError, SecurechatError
-from securechat.transport.certificates import DEFAULT_NAMES, Pair, make_pair, names_of, pin_of, spki_hash
-from securechat.transport.tls import ServerTls
+from securechat.errors import CertificateError, InputError, SecurechatError
+from securechat.transport.certificates import (
+    DEFAULT_NAMES,
+    Pair,
+    is_there,
+    make_pair,
+    pin_of,
+    read_leaf,
+    renew,
+    spki_hash,
+)
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
@@ -34,6 +44,15 @@ def pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
+def made(directory: Path, names: Sequence[str]) -> x509.Certificate:
+    """Return the certificate of a new pair."""
+    return x509.load_pem_x509_certificate(make_pair(directory, names).certificate.read_bytes())
+
+
+def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
+    return read_leaf(certificate.public_bytes(serialization.Encoding.DER)).names
+
+
 def pin_by_hand(certificate: x509.Certificate) -> bytes:
     """Return the SHA-256 of the SubjectPublicKeyInfo as the certificate has it."""
     public_key = certificate.public_key()
@@ -48,8 +67,8 @@ def server_context() -> ssl.SSLContext:
 
 def test_a_pair_is_for_the_names_and_addresses_that_were_given(tmp_path: Path) -> None:
     names = ["chat.example.org", "192.0.2.7", "2001:db8::7", "*.example.net", "my_box"]
-    leaf = make_pair(tmp_path, names).read_leaf()
-    assert names_of(leaf) == names
+    leaf = made(tmp_path, names)
+    assert names_of(leaf) == tuple(names)
     alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert alternative.get_values_for_type(x509.IPAddress) == [
         ipaddress.ip_address("192.0.2.7"),
@@ -59,20 +78,20 @@ def test_a_pair_is_for_the_names_and_addresses_that_were_given(tmp_path: Path) -
 
 
 def test_a_name_in_another_script_is_written_in_ascii(tmp_path: Path) -> None:
-    assert names_of(make_pair(tmp_path, ["bücher.example"]).read_leaf()) == ["xn--bcher-kva.example"]
+    assert names_of(made(tmp_path, ["bücher.example"])) == ("xn--bcher-kva.example",)
 
 
 def test_the_first_name_is_the_common_name_as_far_as_it_fits(tmp_path: Path) -> None:
     long_name = "a" * 60 + ".example.org"
-    leaf = make_pair(tmp_path, [long_name, "other"]).read_leaf()
+    leaf = made(tmp_path, [long_name, "other"])
     (common_name,) = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     assert common_name.value == long_name[:64]
-    assert names_of(leaf) == [long_name, "other"]
+    assert names_of(leaf) == (long_name, "other")
     assert leaf.issuer == leaf.subject
 
 
 def test_a_certificate_is_valid_from_yesterday_for_a_year(tmp_path: Path) -> None:
-    leaf = make_pair(tmp_path, DEFAULT_NAMES).read_leaf()
+    leaf = made(tmp_path, DEFAULT_NAMES)
     now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
     assert abs(leaf.not_valid_before_utc - (now - day)) < datetime.timedelta(minutes=5)
@@ -80,7 +99,7 @@ def test_a_certificate_is_valid_from_yesterday_for_a_year(tmp_path: Path) -> Non
 
 
 def test_a_certificate_is_for_a_server_and_no_authority(tmp_path: Path) -> None:
-    leaf = make_pair(tmp_path, DEFAULT_NAMES).read_leaf()
+    leaf = made(tmp_path, DEFAULT_NAMES)
     public_key = leaf.public_key()
     assert isinstance(public_key, ec.EllipticCurvePublicKey)
     assert isinstance(public_key.curve, ec.SECP256R1)
@@ -104,12 +123,24 @@ def test_the_key_is_private_and_the_certificate_public(tmp_path: Path) -> None:
     assert {path.name for path in pair.key.parent.iterdir()} == {"cert.pem", "key.pem"}
 
 
-@pytest.mark.parametrize("present", ["cert.pem", "key.pem"])
-def test_what_exists_is_not_overwritten(tmp_path: Path, present: str) -> None:
-    (tmp_path / present).write_bytes(b"precious")
-    with pytest.raises(SecurechatError, match=rf"{present} exists already\. Replace it with --force"):
+def test_a_certificate_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_bytes(b"precious")
+    with pytest.raises(CertificateError, match=r"cert\.pem exists already\. Replace it with --force"):
         make_pair(tmp_path, DEFAULT_NAMES)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {present: b"precious"}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"cert.pem": b"precious"}
+
+
+def test_a_key_that_exists_is_signed_and_never_overwritten(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, ["a"])
+    pin, key = pin_of(pair), pair.key.read_bytes()
+    pair.certificate.unlink()
+    assert pin_of(make_pair(tmp_path, ["b"])) == pin
+    assert (pair.key.read_bytes(), pair.read_leaf().names) == (key, ("b",))
+    pair.certificate.unlink()
+    pair.key.write_bytes(b"precious")
+    with pytest.raises(CertificateError, match=r"key\.pem holds no usable private key"):
+        make_pair(tmp_path, DEFAULT_NAMES)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"key.pem": b"precious"}
 
 
 def test_what_exists_is_overwritten_on_request(tmp_path: Path) -> None:
@@ -121,7 +152,7 @@ def test_what_exists_is_overwritten_on_request(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SecurechatError, match=r"cannot be written to .*: Not a directory\. Name another directory"):
+    with pytest.raises(SecurechatError, match=r"cannot be made: Not a directory\. Name another one"):
         make_pair(tmp_path / "file" / "below", DEFAULT_NAMES)
 
 
@@ -159,7 +190,7 @@ def test_keys_of_other_kinds_have_pins_too(generate: Callable[[], PrivateKey]) -
 
 
 def test_a_certificate_without_names_is_for_none() -> None:
-    assert names_of(certificate_for(ed25519.Ed25519PrivateKey.generate())) == []
+    assert names_of(certificate_for(ed25519.Ed25519PrivateKey.generate())) == ()
 
 
 def test_only_names_and_addresses_are_told() -> None:
@@ -173,14 +204,14 @@ def test_only_names_and_addresses_are_told() -> None:
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(key, hashes.SHA256())
     )
-    assert names_of(certificate) == ["example.org"]
+    assert names_of(certificate) == ("example.org",)
 
 
 def test_the_leaf_is_the_first_of_a_chain(tmp_path: Path) -> None:
     first, second = make_pair(tmp_path / "1", ["first"]), make_pair(tmp_path / "2", ["second"])
     chain = Pair(tmp_path / "chain.pem", first.key)
     chain.certificate.write_bytes(first.certificate.read_bytes() + second.certificate.read_bytes())
-    assert names_of(chain.read_leaf()) == ["first"]
+    assert chain.read_leaf().names == ("first",)
     assert pin_of(chain) == pin_of(first)
     chain.load_into(server_context())
 
@@ -213,7 +244,7 @@ def test_an_encrypted_key_is_refused_without_asking_for_its_password(tmp_path: P
     for encoding in (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL):
         encryption = serialization.BestAvailableEncryption(b"secret")
         pair.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, encoding, encryption))
-        with pytest.raises(SecurechatError, match=r"no usable private key\. Give an unencrypted PEM key"):
+        with pytest.raises(SecurechatError, match=r"key\.pem is encrypted\. Give an unencrypted PEM key"):
             pair.load_into(server_context())
 
 
@@ -234,7 +265,9 @@ def test_a_file_that_holds_no_certificate_is_refused(tmp_path: Path, content: by
     pair = make_pair(tmp_path, ["a"])
     pair.certificate.write_bytes(content)
     for use in (pair.read_leaf, lambda: pair.load_into(server_context()), lambda: pin_of(pair)):
-        with pytest.raises(SecurechatError, match=r"cert\.pem holds no PEM certificate\. Make a pair"):
+        with pytest.raises(
+            SecurechatError, match=r"cert\.pem holds no certificate that clients can read\. Make a pair"
+        ):
             use()
 
 
@@ -266,7 +299,7 @@ def test_a_first_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None
 
 def age(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
     """Let a certificate that is made now have so many days left."""
-    monkeypatch.setattr("securechat.transport.certificates._VALIDITY", datetime.timedelta(days=days))
+    monkeypatch.setattr("securechat.transport.signing._VALIDITY", datetime.timedelta(days=days))
 
 
 def test_a_renewed_pair_has_its_names_and_its_pin_and_new_dates(
@@ -275,36 +308,97 @@ def test_a_renewed_pair_has_its_names_and_its_pin_and_new_dates(
     with monkeypatch.context() as patch:
         age(patch, 5)
         pair = make_pair(tmp_path, ["chat.example", "192.0.2.7", "::1"])
-    before, pin, key = pair.read_leaf(), pin_of(pair), pair.key.read_bytes()
-    assert pair.is_due()
-    pair.renew()
+    before, key = pair.read_leaf(), pair.key.read_bytes()
+    renew(pair)
     after = pair.read_leaf()
-    assert not pair.is_due()
-    assert after.not_valid_after_utc - before.not_valid_after_utc > datetime.timedelta(days=300)
-    assert (names_of(after), pin_of(pair), pair.key.read_bytes()) == (names_of(before), pin, key)
+    assert after.not_after - before.not_after > datetime.timedelta(days=300)
+    assert (after.names, after.pin, pair.key.read_bytes()) == (before.names, before.pin, key)
     assert stat.S_IMODE(pair.certificate.stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize(("is_own", "days", "renews"), [(True, 5, True), (True, 390, False), (False, 5, False)])
-def test_a_server_renews_its_own_certificate_in_time_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_own: bool, days: int, renews: bool
-) -> None:
-    with monkeypatch.context() as patch:
-        age(patch, days)
-        made = make_pair(tmp_path, DEFAULT_NAMES)
-    before, content = pin_of(made), made.certificate.read_bytes()
-    tls = ServerTls.load(Pair(made.certificate, made.key, is_own=is_own))
-    assert tls.pin == before
-    assert (made.certificate.read_bytes() != content) is renews
+def test_a_renewal_may_give_other_names(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, ["old.example"])
+    pin = pin_of(pair)
+    renew(pair, ["new.example"])
+    assert (pair.read_leaf().names, pin_of(pair)) == (("new.example",), pin)
 
 
-def test_what_is_no_pair_of_ours_is_not_renewed(tmp_path: Path) -> None:
-    pair = make_pair(tmp_path, DEFAULT_NAMES)
-    key = rsa.generate_private_key(65537, 2048)
-    pair.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+def test_a_lost_certificate_is_made_again_for_given_names(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, ["old.example"])
+    pin = pin_of(pair)
+    pair.certificate.unlink()
+    with pytest.raises(CertificateError, match=r"for which names .*cert\.pem is to be\. Give them"):
+        renew(pair)
+    renew(pair, ["new.example"])
+    assert (pair.read_leaf().names, pin_of(pair)) == (("new.example",), pin)
+
+
+def test_a_key_of_another_pair_is_not_signed(tmp_path: Path) -> None:
+    pair, other = make_pair(tmp_path / "1", DEFAULT_NAMES), make_pair(tmp_path / "2", DEFAULT_NAMES)
+    pair.key.write_bytes(other.key.read_bytes())
     before = pair.certificate.read_bytes()
-    with pytest.raises(SecurechatError, match="cannot be renewed: it is no self-signed pair"):
-        pair.renew()
+    with pytest.raises(
+        CertificateError, match=r"does not belong to the certificate .*\. Restore what belongs together"
+    ):
+        renew(pair)
     assert pair.certificate.read_bytes() == before
+
+
+def test_what_an_authority_issued_is_renewed_by_the_authority(tmp_path: Path) -> None:
+    issued = trustme.CA().issue_cert("chat.example")
+    pair = Pair(tmp_path / "cert.pem", tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(pair.certificate)
+    issued.private_key_pem.write_to_path(pair.key)
+    before = pair.certificate.read_bytes()
+    with pytest.raises(CertificateError, match=r"an authority has issued it\. Ask the authority"):
+        renew(pair)
+    assert pair.certificate.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [(errno.ENOSPC, "Make room on the disk."), (errno.EROFS, "Name another directory, or let this user write there.")],
+)
+def test_a_renewal_that_cannot_be_written_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    pair = make_pair(tmp_path, DEFAULT_NAMES)
+    before = pair.certificate.read_bytes()
+    monkeypatch.setattr("securechat.transport.certificates.write_private", fail)
+    with pytest.raises(CertificateError) as caught:
+        renew(pair)
+    assert str(caught.value) == f"The certificate cannot be written to {tmp_path}: {os.strerror(number)}. {step}"
+    assert pair.certificate.read_bytes() == before
+
+
+# Files that are none
+
+
+def test_a_pipe_in_place_of_a_file_is_an_error_at_once(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, ["a"])
+    os.mkfifo(tmp_path / "pipe")
+    for broken in (Pair(tmp_path / "pipe", pair.key), Pair(pair.certificate, tmp_path / "pipe")):
+        with pytest.raises(CertificateError, match=r"pipe cannot be read: not a plain file\."):
+            broken.load_into(server_context())
+
+
+def test_a_file_that_has_no_end_is_not_read_to_it(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, ["a"])
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)
+    for broken in (Pair(tmp_path / "huge", pair.key), Pair(pair.certificate, tmp_path / "huge")):
+        with pytest.raises(CertificateError, match="huge is too large to be a certificate or a key"):
+            broken.load_into(server_context())
+    with pytest.raises(CertificateError, match="not a plain file"):
+        Pair(Path("/dev/zero"), pair.key).read_leaf()
+
+
+def test_a_directory_that_cannot_be_read_is_not_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(CertificateError, match=r"cannot be read: Too many levels of symbolic links\."):
+        is_there(tmp_path / "loop" / "key.pem")
+    assert not is_there(tmp_path / "key.pem")
+    assert is_there(tmp_path / "loop"), "a link to nowhere is a file that somebody made"

@@ -20,6 +20,7 @@ from securechat.transport.certificates import make_pair, spki_hash
 from securechat.transport.channel import take_socket
 from securechat.transport.tls import ServerTls, client_context
 from securechat.transport.tls_channel import TlsChannel
+from tests.support.patience import PATIENCE
 
 GARBAGE = b"this is no TLS record" * 10
 FORGED = b"\x17\x03\x03\x00\x20" + b"a" * 32  # application data that was never encrypted
@@ -261,7 +262,7 @@ async def test_data_that_comes_together_with_the_end_of_the_handshake_is_receive
         await wait_all_tasks_blocked()
         channels[1].send(b"the first frame")
         far.sendall(peer.recv(65536))  # Finished and the frame in one piece
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         assert await channels[0].receive() == b"the first frame"
     for channel in channels:
         channel.abort()
@@ -542,7 +543,7 @@ async def test_what_a_reader_has_not_taken_when_it_is_sent_away_does_not_stay_in
         tcp_ends.server.send(bytes(100_000))
     tcp_ends.server_socket.close()
     tcp_ends.server.abort()
-    with trio.fail_after(10), pytest.raises(ChannelBrokenError, match="broke: Connection reset by peer"):
+    with trio.fail_after(PATIENCE), pytest.raises(ChannelBrokenError, match="broke: Connection reset by peer"):
         await receive_all(tcp_ends.client)
 
 
@@ -807,7 +808,7 @@ async def test_a_key_update_is_answered_and_both_directions_go_on(tls: ServerTls
     start: Callable[..., Any] = partial(
         trio.run_process, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
     )
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         async with listener, trio.open_nursery() as nursery:
             process: trio.Process = await nursery.start(start, command)
             assert process.stdin is not None

@@ -10,6 +10,7 @@ from scripts.benchmarks.dialects import Lines
 from scripts.benchmarks.ours import seal_messages
 from scripts.benchmarks.servers import CONTENDERS, Running
 from scripts.benchmarks.wire import LostError
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 NAIVE = next(contender for contender in CONTENDERS if contender.name == "naive threads")
@@ -62,7 +63,7 @@ def test_a_message_that_came_in_place_of_another_is_found_out(tmp_path: Path) ->
 def test_a_quick_run_writes_a_table_and_a_plot(tmp_path: Path) -> None:
     script = [str(ROOT / "scripts" / "bench"), "--quick", "--only", "securechat", "--rounds", "1"]
     chosen = ["--scenario", "fan-out-10", "--scenario", "history", "--out", str(tmp_path)]
-    done = subprocess.run([*script, *chosen], capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run([*script, *chosen], capture_output=True, text=True, check=False, timeout=2 * PATIENCE)
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "benchmark.md").read_text()
     assert table == done.stdout.rstrip("\n") + "\n"
