@@ -24,7 +24,6 @@ from scripts.soaks.report import Report
 from scripts.soaks.servers import KEEP_ALL, Machine, open_machine
 from securechat.errors import ChannelClosedError
 from securechat.protocol.messages import Deliver, Error, Join
-from securechat.server.upkeep import DELETIONS
 from tests.support.patience import wait_until
 from tests.support.programs import Program
 from tests.support.traffic import Traffic, open_traffic
@@ -228,7 +227,7 @@ class Operator:
 
     async def leave_foreign_files(self) -> None:
         """Put into the data directory what other programs leave behind."""
-        deletions = self._machine.data / DELETIONS
+        deletions = self._machine.data / "deletions"  # where an earlier version looked for requests
         deletions.mkdir(mode=0o700, exist_ok=True)
         (deletions / "@eaDir").mkdir(exist_ok=True)
         (deletions / ".DS_Store").write_bytes(b"\0")
