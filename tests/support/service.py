@@ -55,16 +55,31 @@ def foreign_files(directory: Path) -> list[str]:
     return [str(path) for path in paths if (path.lstat().st_uid, path.lstat().st_gid) != (USER, USER)]
 
 
-def _run() -> int:
+def _import_all() -> None:
+    """Import what the program may import later, in its functions too."""
+    import ast
     import encodings.idna  # noqa: F401 - looked up by name when a socket is opened
     import importlib
-    import pkgutil
+    from contextlib import suppress
 
     import securechat
 
-    for module in pkgutil.walk_packages(securechat.__path__, "securechat."):
-        if not module.name.startswith(("securechat.ui.gui", "securechat.ui.tui", "securechat.__main__")):
-            importlib.import_module(module.name)
+    package = Path(securechat.__path__[0])
+    for path in sorted(package.rglob("*.py")):
+        if {"gui", "tui", "demo.py", "__main__.py"} & set(path.relative_to(package).parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            for name in names:
+                if not name.startswith(("securechat.ui.gui", "securechat.ui.tui")):
+                    with suppress(ImportError):
+                        importlib.import_module(name)
+
+
+def _run() -> int:
+    _import_all()
     os.setgroups([])
     os.setgid(USER)
     os.setuid(USER)
