@@ -11,6 +11,7 @@ from tests.support.peers import free_port
 from tests.support.programs import Home, ServerProgram, member_home
 
 LIBRARY = find_library()
+pytestmark = pytest.mark.timeout(180)  # each starts several servers and members
 
 
 def set_clock(home: Home, by: str) -> None:
