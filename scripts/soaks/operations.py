@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
@@ -23,17 +24,16 @@ from scripts.soaks.disk import ShortFiles
 from scripts.soaks.report import Report
 from scripts.soaks.servers import KEEP_ALL, Machine, open_machine
 from securechat.errors import ChannelClosedError
-from securechat.protocol.messages import Deliver, Error, Join
+from securechat.protocol.messages import Deliver, Leave
+from tests.support.hostile import HOSTILE
 from tests.support.patience import wait_until
 from tests.support.programs import Program
 from tests.support.traffic import Traffic, open_traffic
-from tests.support.visitors import open_socket, open_visitor
+from tests.support.visitors import open_visitor
 
 _ARRIVAL_SECONDS: Final = 30.0  # until a newcomer is in, whatever happens
 _YEARS: Final = 40
 _PIPE_BYTES: Final = 4096
-_GUESSES: Final = 30  # a second, of the hostile peer
-_PROBES: Final = 100  # connections a second, of the same
 
 
 async def run(directory: Path, random: Random, *, seconds: float, pause: float = 0.02) -> Report:
@@ -55,19 +55,19 @@ async def run(directory: Path, random: Random, *, seconds: float, pause: float =
     async with (
         open_machine(box, *arguments, env=clock.env if clock else {}) as machine,
         open_traffic(directory / "people", machine.port, machine.pin, pause=pause) as traffic,
-        trio.open_nursery() as nursery,
     ):
         operator = Operator(directory, random, machine, traffic, clock)
-        nursery.start_soon(operator.be_hostile)
-        await _operate(operator, random, seconds)
-        nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(operator.be_hostile)
+            await _operate(operator, random, seconds)
+            nursery.cancel_scope.cancel()
         verdict = await traffic.settle()
         await machine.stop()
     for name, times in sorted(operator.times.items()):
         report.tell(name, times)
     if clock is None:
         report.remarks.append("the clock was not tried: libfaketime is not installed")
-    report.tell("guesses and probes of the hostile peer", operator.guesses)
+    report.tell("attacks of the hostile peer", operator.attacks)
     report.tell("until a newcomer was in, at the longest", operator.slowest, "s", _ARRIVAL_SECONDS)
     report.tell_verdict(verdict)
     report.tell("ends of the server that nobody asked for", operator.unasked, most=0)
@@ -92,7 +92,7 @@ class Operator:
     Attributes:
         times: How often each operation was done.
         slowest: The longest that a newcomer has waited, in seconds.
-        guesses: What the hostile peer has tried.
+        attacks: How often the hostile peer has begun another attack.
         unasked: How often the server was found ended.
         faults: Faults that were logged by servers that were killed or stopped.
     """
@@ -109,7 +109,7 @@ class Operator:
         self._copies = 0
         self.times: dict[str, int] = {}
         self.slowest = 0.0
-        self.guesses = 0
+        self.attacks = 0
         self.unasked = 0
         self.faults = 0
 
@@ -164,10 +164,11 @@ class Operator:
         return is_in
 
     async def _come_and_go(self, count: int) -> None:
-        """Make the server log something."""
-        for _ in range(count):
-            async with open_visitor(self._machine.port, _NEWCOMER, keeps_raw=False):
-                pass
+        """Make the server log something: two lines each time."""
+        async with open_visitor(self._machine.port, _NEWCOMER, keeps_raw=False) as visitor:
+            for _ in range(count):
+                visitor.say(Leave(visitor.handle))
+                await visitor.join(_NEWCOMER)
 
     async def _start(self) -> None:
         self.faults += self._machine.faults()
@@ -196,7 +197,7 @@ class Operator:
         fcntl.fcntl(program.process.stderr, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         program.is_read.clear()
         try:
-            await self._come_and_go(40)
+            await self._come_and_go(30)
             await self._arrive()
             await self._traffic.until_heard(1)
         finally:
@@ -227,16 +228,19 @@ class Operator:
 
     async def leave_foreign_files(self) -> None:
         """Put into the data directory what other programs leave behind."""
-        deletions = self._machine.data / "deletions"  # where an earlier version looked for requests
-        deletions.mkdir(mode=0o700, exist_ok=True)
-        (deletions / "@eaDir").mkdir(exist_ok=True)
-        (deletions / ".DS_Store").write_bytes(b"\0")
-        (deletions / ("00" * 32 + "~")).touch()
-        (deletions / ("11" * 32)).symlink_to("/nowhere")
+        data = self._machine.data
+        (data / "@eaDir").mkdir()
+        (data / ".DS_Store").write_bytes(b"\0")
+        (data / "history.sqlite~").touch()
+        (data / "cert.pem.orig").symlink_to("/nowhere")
+        (data / "restoring-nothing").mkdir()
         await self._come_and_go(1)
-        shutil.rmtree(deletions / "@eaDir")
-        for name in (".DS_Store", "00" * 32 + "~", "11" * 32):
-            (deletions / name).unlink(missing_ok=True)
+        if self._random.random() < 0.5:
+            await self.restart()
+        for directory in ("@eaDir", "restoring-nothing"):
+            shutil.rmtree(data / directory)
+        for name in (".DS_Store", "history.sqlite~", "cert.pem.orig"):
+            (data / name).unlink()
 
     # The certificate
 
@@ -346,38 +350,13 @@ class Operator:
     # The neighbour
 
     async def be_hostile(self) -> None:
-        """Guess at rooms, send bad proofs and connect without end, from the address that all others have too."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._probe)
-            while True:
-                try:
-                    await self._guess()
-                except* (ChannelClosedError, AssertionError, OSError, trio.TooSlowError):
-                    await trio.sleep(0.1)
-
-    async def _guess(self) -> None:
-        async with open_visitor(self._machine.port, None, keeps_raw=False) as visitor, trio.open_nursery() as nursery:
-            nursery.start_soon(_hear_errors, visitor.next)
-            while True:
-                visitor.say(Join(1, os.urandom(32), os.urandom(64), False, b""))
-                self.guesses += 1
-                await trio.sleep(1 / _GUESSES)
-
-    async def _probe(self) -> None:
-        """Connect and say nothing; some begin TLS."""
+        """Attack the server in one way after another, from the address that all others have too."""
         while True:
-            try:
-                with await open_socket(self._machine.port) as sock:
-                    sock.send(self._random.choice([b"", b"\x16\x03\x01\x00\xff\x01"]))
-                    self.guesses += 1
-                    await trio.sleep(1 / _PROBES)
-            except OSError:
-                await trio.sleep(0.1)
-
-
-async def _hear_errors(receive: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        assert isinstance(await receive(), Error)
+            kind = self._random.choice(sorted(HOSTILE))
+            line = (sys.executable, "-m", "tests.support.hostile", kind, str(self._machine.port))
+            with Program(line, self._machine.home.env):  # it keeps its own processor busy, not that of the members
+                self.attacks += 1
+                await trio.sleep(self._random.uniform(1, 4))
 
 
 _NEWCOMER: Final = Ed25519PrivateKey.from_private_bytes(b"the room of those who come newly")

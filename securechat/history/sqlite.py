@@ -32,7 +32,7 @@ from securechat.history.log import Append, Appended, Head, Page, Retention
 from securechat.history.pages import find_head, read_page
 from securechat.history.schema import APPLICATION_ID, load_reckoning, migrations, save_reckoning
 from securechat.history.trimming import (
-    check_reserve,
+    Reserve,
     checkpoint,
     delete_some,
     find_expired,
@@ -40,6 +40,7 @@ from securechat.history.trimming import (
     forget_empty,
     give_back,
     is_at_limit,
+    make_way,
     rewrite,
 )
 from securechat.history.worker import Worker
@@ -83,7 +84,7 @@ class SqliteLog:
     def __init__(self, path: Path, connections: _Connections, age: AgeClock) -> None:
         self.age = age
         self._path = path
-        self._directory = str(path.parent)
+        self._reserve = Reserve(path)
         self._writer, self._reader, self._finder = connections
         self._write_worker = Worker("history writer")
         self._read_worker = Worker("history reader")
@@ -134,12 +135,12 @@ class SqliteLog:
         with reported(self._path):
             return function(*arguments)
 
-    async def _store(self, function: Callable[..., Returned], *arguments: Any) -> Returned:
-        """Do what ``_write`` does for what makes the file larger, within the limit of the file and of the disk."""
-        return await self._write_worker.run(self._store_within, function, *arguments)
+    async def _store(self, size: int, function: Callable[..., Returned], *arguments: Any) -> Returned:
+        """Return what ``function(*arguments)`` returns, which makes the file larger by about ``size`` bytes."""
+        return await self._write_worker.run(self._store_within, size, function, *arguments)
 
-    def _store_within(self, function: Callable[..., Returned], *arguments: Any) -> Returned:
-        check_reserve(self._path, self._directory)
+    def _store_within(self, size: int, function: Callable[..., Returned], *arguments: Any) -> Returned:
+        self._reserve.spend(size)
         try:
             return self._reported(function, *arguments)
         except StorageFullError as error:
@@ -155,7 +156,7 @@ class SqliteLog:
         if new_log_id is None:
             head = await self._find(address)
             return (head, False) if head else None
-        return await self._store(self._create, address, new_log_id, self.age.now())
+        return await self._store(_PAGE_BYTES, self._create, address, new_log_id, self.age.now())
 
     async def _find(self, address: bytes) -> Head | None:
         return await self._find_worker.run(self._reported, find_head, self._finder, address)
@@ -174,7 +175,8 @@ class SqliteLog:
 
     async def append(self, batch: Sequence[Append]) -> list[Appended]:
         """See ``RoomLog.append``."""
-        appended = await self._store(self._append_all, batch, self.age.now())
+        size = sum(len(item.envelope) + _PAGE_BYTES for item in batch)  # its part of the indexes may be a page
+        appended = await self._store(size, self._append_all, batch, self.age.now())
         self._has_appended = True
         return appended
 
@@ -280,6 +282,9 @@ class SqliteLog:
             steps: How often to call it at most.
         """
         has_failed, most = False, size
+        with suppress(StorageError):
+            if await self._write(make_way, self._reserve):
+                size //= _SHORTER
         while steps > 0:
             steps -= 1
             try:

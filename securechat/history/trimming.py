@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from securechat.history.schema import STAMP
 
 _FREE_PART: Final = 8  # of a file may be free: what comes next needs it again
 _RESERVED_PART: Final = 16  # of a small disk is as much as is reserved
+_RESERVE_PARTS: Final = 16  # after each of which the disk is looked at
+_RESERVE_SECONDS: Final = 1.0
 _WAL_PART: Final = 32  # of the disk
 _PAGE_BYTES: Final = 4096
 _CROWDED_PART: Final = 8  # of what is kept goes when the file itself is at its limit
@@ -140,32 +143,76 @@ def fit_wal(connection: sqlite3.Connection, directory: str) -> None:
     connection.execute(f"PRAGMA wal_autocheckpoint = {max(1, min(usual, size // _WAL_PART // _PAGE_BYTES))}")
 
 
-def check_reserve(path: Path, directory: str) -> None:
-    """Refuse to make a file larger while so little is left of its disk that deletions need it.
+class Reserve:
+    """The part of a disk that is left to deletions: what makes a file larger asks first.
+
+    Asking the system each time would cost a tenth of a small commit, so it is asked once a second, and for each part of
+    the reserve that may have been written since.
 
     Args:
         path: The file.
-        directory: Where it is; as text, because this is done for each commit.
-
-    Raises:
-        StorageFullError: That is so.
     """
-    try:
-        size, free = _disk_of(directory)
-    except OSError:  # the write itself will say what is wrong
-        return
-    reserve = min(limits.DISK_RESERVE, size // _RESERVED_PART)
-    if free < reserve:
-        raise StorageFullError(
-            f"The disk that holds {path} has less than {reserve / limits.MIB:.3g} MiB left.",
-            "Make room on it; nothing was lost.",
-        )
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._directory = str(path.parent)
+        self._allowance = 0
+        self._until = 0.0
+
+    def spend(self, size: int) -> None:
+        """Refuse to write ``size`` bytes more while so little is left that deletions need it.
+
+        Raises:
+            StorageFullError: That is so.
+        """
+        self._allowance -= size
+        now = time.monotonic()
+        if self._allowance < 0 or now >= self._until:
+            self._allowance = 0
+            self._allowance = self._check() // _RESERVE_PARTS
+            self._until = now + _RESERVE_SECONDS
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether less than the reserve is left."""
+        size, free = self._look()
+        return free < size
+
+    def _look(self) -> tuple[int, int]:
+        """Return the size of the reserve and what is free, in bytes."""
+        try:
+            size, free = _disk_of(self._directory)
+        except OSError:  # the write itself will say what is wrong
+            return 0, 0
+        return min(limits.DISK_RESERVE, size // _RESERVED_PART), free
+
+    def _check(self) -> int:
+        """Return the size of the reserve in bytes."""
+        reserve, free = self._look()
+        if free < reserve:
+            raise StorageFullError(
+                f"The disk that holds {self._path} has less than {reserve / limits.MIB:.3g} MiB left.",
+                "Make room on it; nothing was lost.",
+            )
+        return reserve
 
 
 def _disk_of(directory: str) -> tuple[int, int]:
     """Return the size of a disk and what is free of it, in bytes."""
     disk = os.statvfs(directory)
     return disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+
+
+def make_way(connection: sqlite3.Connection, reserve: Reserve) -> bool:
+    """Prepare deletions on a full disk, if it is one; return whether it is.
+
+    What waits in the write-ahead log goes into the file first: that may need a part of the reserve, and deletions
+    would take all of it.
+    """
+    is_full = reserve.is_touched
+    if is_full:
+        checkpoint(connection)
+    return is_full
 
 
 def is_at_limit(connection: sqlite3.Connection) -> bool:

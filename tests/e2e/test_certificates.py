@@ -250,7 +250,7 @@ def test_dates_are_in_the_log_and_in_the_metrics(tmp_path: Path, box: Home) -> N
 def shows(tmp_path: Path) -> dict[str, ssl.SSLContext]:
     """Contexts that show certificates which a library cannot read, and OpenSSL can."""
     contexts = {}
-    for kind in ("version-6", "no-date", "ber"):
+    for kind in ("no-date", "ber"):
         pair = certified.write(tmp_path / kind, *UNUSABLE[kind][0]())
         contexts[kind] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         contexts[kind].load_cert_chain(pair.certificate, pair.key)
@@ -260,7 +260,7 @@ def shows(tmp_path: Path) -> dict[str, ssl.SSLContext]:
 
 @pytest.mark.parametrize(
     ("kind", "code", "says"),
-    [("version-6", 4, "is not the expected one"), ("no-date", 4, "is not the expected one"), ("ber", 3, "damaged")],
+    [("no-date", 4, "is not the expected one"), ("ber", 3, "damaged")],
 )
 def test_a_certificate_that_cannot_be_read_is_no_internal_error(
     box: Home, shows: dict[str, ssl.SSLContext], kind: str, code: int, says: str
