@@ -145,13 +145,11 @@ def test_a_server_that_runs_is_not_restored_over(box: Box) -> None:
     assert not (box.directory / "other").exists()
 
 
-@pytest.mark.parametrize("how", ["cp -r", "cp -a", "mv", "tar"])
+@pytest.mark.parametrize("how", ["cp -r", "mv"])
 def test_a_copy_of_all_by_hand_restores(box: Box, pin: str, how: str) -> None:
     script = {
         "cp -r": 'cp -r "$1"/. "$2"/',
-        "cp -a": 'cp -a "$1"/. "$2"/',
         "mv": 'mv "$1"/* "$2"/',
-        "tar": 'tar -C "$1" -cf - . | tar -C "$2" -xf -',
     }[how]
     subprocess.run(["sh", "-c", script, "sh", str(box.copy), str(box.data)], check=True)
     with box.serve() as server:
@@ -159,7 +157,7 @@ def test_a_copy_of_all_by_hand_restores(box: Box, pin: str, how: str) -> None:
         assert box.heard(server) == 20
 
 
-@pytest.mark.parametrize("more", [0, 3000])
+@pytest.mark.parametrize("more", [0, 1000])
 def test_a_copy_of_the_history_alone_is_noticed(box: Box, pin: str, more: int) -> None:
     if more:
         with box.serve() as server:
@@ -177,28 +175,25 @@ def test_a_copy_of_the_history_alone_is_noticed(box: Box, pin: str, more: int) -
         assert box.heard(server) == 20, "as it was told"
 
 
-@pytest.mark.parametrize("kind", ["empty", "cut", "garbage", "another"])
-def test_what_is_no_backup_changes_nothing(box: Box, pin: str, kind: str) -> None:
+def test_what_is_no_backup_changes_nothing(box: Box, pin: str) -> None:
     path = box.copy / "history.sqlite"
     content = path.read_bytes()
-    match kind:
-        case "empty":
-            path.write_bytes(b"")
-        case "cut":
-            path.write_bytes(content[: len(content) // 2])
-        case "garbage":
-            path.write_bytes(content[:8192] + os.urandom(len(content) - 8192))
-        case _:
-            path.unlink()
-            with sqlite3.connect(path) as connection:
-                connection.execute("CREATE TABLE theirs (x)")
-            connection.close()
+    with sqlite3.connect(box.directory / "theirs.sqlite") as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
     before = sorted(modes(box.data))
-    result = box.run("restore", str(box.copy), "--data", str(box.data))
-    assert result.code == 1
-    assert str(path) in result.err
-    assert result.err.count("\n") == 1
-    assert sorted(modes(box.data)) == before
+    for wrong in (
+        b"",
+        content[: len(content) // 2],
+        content[:8192] + os.urandom(len(content) - 8192),
+        (box.directory / "theirs.sqlite").read_bytes(),
+    ):
+        path.write_bytes(wrong)
+        result = box.run("restore", str(box.copy), "--data", str(box.data))
+        assert result.code == 1
+        assert str(path) in result.err
+        assert result.err.count("\n") == 1
+        assert sorted(modes(box.data)) == before
     with box.serve() as server:
         assert box.heard(server) == 40
 
