@@ -170,7 +170,7 @@ class RoomLog(Protocol):
         """Delete what is kept no longer, and return the new oldest by room.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: It cannot be written. What was deleted until then is in what the next call returns.
         """
 
     async def record(self, used: Collection[int]) -> None:

@@ -1,7 +1,7 @@
 """What is read of a durable room log: where a room stands, and its pages."""
 
 import sqlite3
-from typing import Final
+from typing import Any, Final
 
 from securechat import limits
 from securechat.history.log import Head, Page
@@ -23,7 +23,7 @@ def read_page(connection: sqlite3.Connection, room: int, direction: Direction, s
     """See ``RoomLog.read``; all of it is of one moment."""
     connection.execute("BEGIN")
     try:
-        head = Head(*connection.execute(_HEAD + "room = ?", (room,)).fetchone())
+        head = Head(*one_row(connection, _HEAD + "room = ?", room))
         rows = _rows(connection, room, direction, sequence, most)
         first = rows[0][0] if rows else head.newest + 1
         if not rows and direction is Direction.BACKWARD:
@@ -35,11 +35,23 @@ def read_page(connection: sqlite3.Connection, room: int, direction: Direction, s
     return Page(head.oldest, head.newest, first, before, records)
 
 
+def one_row(connection: sqlite3.Connection, query: str, *values: int) -> tuple[Any, ...]:
+    """Return the one row of a query that finds one in every sound log.
+
+    Raises:
+        sqlite3.DatabaseError: There is none.
+    """
+    row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+    if row is None:
+        raise sqlite3.DatabaseError("a row of it is missing")
+    return row
+
+
 def _before(connection: sqlite3.Connection, head: Head, sequence: int) -> bytes:
     if sequence > head.newest:
         return head.hash
-    query = "SELECT before FROM messages WHERE room = ? AND sequence = ?"
-    before: bytes = connection.execute(query, (head.room, sequence)).fetchone()[0]
+    before: bytes
+    (before,) = one_row(connection, "SELECT before FROM messages WHERE room = ? AND sequence = ?", head.room, sequence)
     return before
 
 

@@ -29,7 +29,7 @@ from securechat.errors import LogFullError, StorageError, StorageFullError
 from securechat.history.age import AgeClock, Clocks, Reckoning
 from securechat.history.generation import prepare, renew
 from securechat.history.log import Append, Appended, Head, Page, Retention
-from securechat.history.pages import find_head, read_page
+from securechat.history.pages import find_head, one_row, read_page
 from securechat.history.schema import APPLICATION_ID, load_reckoning, migrations, save_reckoning
 from securechat.history.trimming import (
     Reserve,
@@ -92,6 +92,7 @@ class SqliteLog:
         self._recorded: Reckoning | None = None
         self._has_appended = False  # since the last record
         self._is_crowded = False  # the file has reached its limit since the last expiry
+        self._expired: dict[int, int] = {}  # the new oldest by room, of an expiry that did not get to its end
 
     @classmethod
     def open(cls, path: Path, most: int = limits.SERVER.kept_bytes, clocks: Clocks = _SYSTEM) -> Self:
@@ -213,7 +214,7 @@ class SqliteLog:
         return self._append_new([Append(room, clock, envelope)], stored)[0]
 
     def _standing(self, room: int) -> _Standing:
-        return _Standing(*self._writer.execute("SELECT newest, hash FROM rooms WHERE room = ?", (room,)).fetchone())
+        return _Standing(*one_row(self._writer, "SELECT newest, hash FROM rooms WHERE room = ?", room))
 
     async def read(self, room: int, direction: Direction, sequence: int, most: int) -> Page:
         """See ``RoomLog.read``."""
@@ -266,7 +267,9 @@ class SqliteLog:
         )
         for room, oldest in due.items():
             await self._delete_before(room, oldest)
-        return due
+            self._expired[room] = oldest
+        expired, self._expired = self._expired, {}
+        return expired
 
     async def _delete_before(self, room: int, oldest: int) -> None:
         """Delete the messages of a room before ``oldest``."""

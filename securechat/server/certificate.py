@@ -66,7 +66,7 @@ class CertificateKeeper:
         self._asked.set()
 
     async def run(self, use: Use) -> None:
-        """Run until cancelled, after ``load``.
+        """Run until cancelled, after ``load``; whatever goes wrong, what is served stays.
 
         Args:
             use: Called with what the listeners are to serve new connections with.
@@ -74,11 +74,17 @@ class CertificateKeeper:
         while True:
             with trio.move_on_after(limits.CERTIFICATE_INTERVAL):
                 await self._asked.wait()
-            if self._asked.is_set():
-                self._asked = trio.Event()
-                await self._reload(use, is_asked=True)
-            else:
-                await self._look(use)
+            try:
+                await self._obey(use)
+            except Exception:
+                _logger.exception("the certificate stays as it was, by a fault of this server; please report it")
+
+    async def _obey(self, use: Use) -> None:
+        if self._asked.is_set():
+            self._asked = trio.Event()
+            await self._reload(use, is_asked=True)
+        else:
+            await self._look(use)
 
     async def _look(self, use: Use) -> None:
         """Renew the server's own certificate when it is due, and remind of dates."""

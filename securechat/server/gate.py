@@ -195,8 +195,8 @@ class Gate:
         self.total += 1
         self._addresses.setdefault(guest.network, _Address()).add(guest)
         self._counted += 1
-        self._make_way(guest)
         try:
+            self._make_way(guest)
             with guest.scope:
                 yield guest
         finally:

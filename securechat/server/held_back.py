@@ -6,6 +6,7 @@ from collections import Counter
 import trio
 
 from securechat import limits
+from securechat.server.repeats import OnceAMinute
 
 _logger = logging.getLogger("securechat.server")
 
@@ -21,7 +22,7 @@ class HeldBack:
         self._what = what
         self._counts: Counter[str] = Counter()
         self._others = 0  # of addresses that are not counted one by one
-        self._reported = -limits.HELD_BACK_INTERVAL
+        self._repeats = OnceAMinute(trio.current_time)
 
     def report(self, network: str, why: str) -> None:
         """Count one event; log what was counted if the last line is a minute old.
@@ -34,10 +35,8 @@ class HeldBack:
             self._counts[network] += 1
         else:
             self._others += 1
-        now = trio.current_time()
-        if now - self._reported < limits.HELD_BACK_INTERVAL:
+        if not self._repeats.is_due():
             return
-        self._reported = now
         (busiest, count), *_ = self._counts.most_common(1)
         others = self._counts.total() + self._others - count
         line = "%s of %s are held back (%s): %d since the last such line, and %d of other addresses"

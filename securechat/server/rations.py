@@ -105,8 +105,8 @@ class Rations:
                     else:
                         self._serve(key[0], line)
         finally:
-            if not line.groups:
-                self._lines.pop(key[0], None)
+            if not line.groups and self._lines.get(key[0]) is line:  # a later line may have its place
+                del self._lines[key[0]]
         return 0.0 if is_served.is_set() else _pause(bucket.wait())
 
     def _serve(self, key: str, line: _Line) -> None:

@@ -204,8 +204,8 @@ class Server:
             return
         try:
             if guest.exceeded:
-                services.closed["rate"] += 1
                 await _turn_away(channel, guest.exceeded)
+                services.closed["rate"] += 1
             else:
                 session = Session(services, channel, tls.pin)
                 session.on_joined = guest.join

@@ -2,7 +2,8 @@
 
 Libraries raise whatever they like for the bytes of a certificate: ValueError, InvalidVersion, UnsupportedAlgorithm,
 DuplicateExtension, TypeError and more, and no documentation closes the list. ``read_leaf``, ``parse_leaf`` and
-``parse_key`` alone give them bytes. Whatever a file or a peer holds ends there, as a value or as a CertificateError.
+``parse_key`` alone give them bytes, and ``sign_key`` alone uses a key of a file. Whatever a file or a peer holds ends
+there, as a value or as a CertificateError.
 """
 
 import datetime
@@ -325,9 +326,14 @@ def sign_key(key: PrivateKey, names: Sequence[str], path: Path) -> None:
 
     Raises:
         InputError: A name is neither a DNS name nor an address.
-        CertificateError: It cannot be written.
+        CertificateError: The key is damaged and cannot sign, or the certificate cannot be written.
     """
-    content = sign(names, key, clamp_instant(time.time()))
+    try:
+        content = sign(names, key, clamp_instant(time.time()))
+    except InputError:
+        raise
+    except Exception as error:  # as in read_leaf: a damaged key may be noticed only now
+        raise CertificateError(f"The key cannot sign {path}: it is damaged, or too weak.", USABLE_KEYS) from error
     try:
         write_private(path, content, _PUBLIC)
     except OSError as error:

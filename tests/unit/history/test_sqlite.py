@@ -15,7 +15,7 @@ import trio
 
 from securechat import database
 from securechat.errors import LogFullError, StorageError, StorageFullError
-from securechat.history import schema
+from securechat.history import schema, trimming
 from securechat.history.age import Clocks
 from securechat.history.log import Append, Retention
 from securechat.history.sqlite import SqliteLog
@@ -313,10 +313,35 @@ async def test_reading_and_expiring_go_on_while_the_disk_is_full(log: SqliteLog)
 
 async def test_an_append_that_fails_half_way_leaves_no_transaction_open(log: SqliteLog) -> None:
     room = await make_room(log)
-    with pytest.raises(TypeError):
+    with pytest.raises(StorageError, match="a row of it is missing"):
         await log.append([Append(room, 1, b"fine"), Append(room + 1, 2, b"there is no such room")])
     assert not log._writer.in_transaction
     assert (await log.append([Append(room, 3, b"next")]))[0].sequence == 1
+
+
+async def test_a_page_of_a_room_that_is_gone_is_an_error(log: SqliteLog) -> None:
+    with pytest.raises(StorageError, match="a row of it is missing"):
+        await log.read(1, Direction.FORWARD, 1, 10)
+
+
+async def test_an_expiry_that_was_cut_tells_later_what_it_has_deleted(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = [await make_room(log, bytes([at]) * 32) for at in range(2)]
+    await log.append([Append(room, 1, b"old") for room in rooms])
+    delete = trimming.delete_some
+
+    def fail_in_the_second(writer: sqlite3.Connection, room: int, oldest: int, size: int) -> bool:
+        if room == rooms[1]:
+            raise StorageError("The disk has gone.")
+        return delete(writer, room, oldest, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("securechat.history.sqlite.delete_some", fail_in_the_second)
+        with pytest.raises(StorageError, match="has gone"):
+            await log.expire(Retention(None, 0))
+    assert await log.expire(Retention(None, 0)) == dict.fromkeys(rooms, 2)
+    assert await log.expire(Retention(None, 0)) == {}
 
 
 async def test_a_page_is_read_while_a_batch_is_being_written(log: SqliteLog) -> None:

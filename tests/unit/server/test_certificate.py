@@ -332,3 +332,25 @@ async def test_a_file_that_goes_away_ends_nothing(tmp_path: Path, name: str, cap
         assert len(listeners.given) == 1
     (message,) = caplog.messages
     assert message.startswith(f"the certificate stays as it was: {tmp_path}/{name} cannot be read: No such file")
+
+
+async def test_a_fault_of_ours_in_a_reload_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keeper, listeners = CertificateKeeper(own(tmp_path), ALPNS), Listeners()
+    await keeper.load()
+    faults = [LookupError("ours")]
+
+    def use(tls: Sequence[ServerTls]) -> None:
+        while faults:
+            raise faults.pop()
+        listeners.use(tls)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run, use)
+        keeper.request()
+        await until(lambda: bool(caplog.messages))
+        keeper.request()
+        await until(partial(has_come, listeners, 1))
+        nursery.cancel_scope.cancel()
+    (record,) = caplog.records
+    assert record.message == "the certificate stays as it was, by a fault of this server; please report it"
+    assert record.exc_info

@@ -139,7 +139,7 @@ async def test_an_operator_reads_of_it_once_a_minute(
         here.come()
         for _ in range(50):
             here.come()
-        autojump_clock.jump(limits.HELD_BACK_INTERVAL)
+        autojump_clock.jump(limits.REPORT_INTERVAL)
         here.come()
     why = f"unfinished connections of {HERE} are held back (your address has its 1 connections)"
     assert caplog.messages == [

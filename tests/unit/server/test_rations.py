@@ -116,3 +116,20 @@ async def test_who_goes_leaves_the_line(autojump_clock: MockClock) -> None:
     assert not rations._lines
     await trio.sleep(1)
     assert await rations.claim(HERE, b"c", 0) == 0.0
+
+
+async def test_a_line_that_ends_leaves_the_next_one_whole(autojump_clock: MockClock) -> None:
+    rations = open_rations()
+    await rations.claim(HERE, b"spent", 0)
+    granted: list[float] = []
+
+    async def ask_twice() -> None:
+        await rations.claim(HERE, b"first", 6)
+        await rations.claim(HERE, b"second", 6)
+        granted.append(trio.current_time())
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask_twice)
+    assert granted == [pytest.approx(began + 4)] * 3, "one token for each of the two rooms"

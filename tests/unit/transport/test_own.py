@@ -1,5 +1,6 @@
 """The server's own pair: whatever was lost, damaged or interrupted, a key that is there stays, and so does its pin."""
 
+import base64
 import datetime
 import errno
 import os
@@ -10,6 +11,7 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from securechat.errors import CertificateError
 from securechat.transport import certificates
@@ -127,6 +129,20 @@ def test_a_key_that_is_of_no_use_is_left_to_its_owner(tmp_path: Path, content: b
         (tmp_path / "cert.pem").unlink()
     before = contents(tmp_path)
     with pytest.raises(CertificateError, match=r"key\.pem holds no usable private key\. Restore it from a backup\."):
+        started(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_damaged_key_that_cannot_sign_is_said(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    modulus = key.public_key().public_numbers().n
+    encoding, form = serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL
+    der = key.private_bytes(encoding, form, serialization.NoEncryption())
+    der = der.replace(modulus.to_bytes(256, "big"), (modulus - 1).to_bytes(256, "big"))
+    begin, end = b"-----BEGIN RSA PRIVATE KEY-----\n", b"-----END RSA PRIVATE KEY-----\n"
+    (tmp_path / "key.pem").write_bytes(begin + base64.encodebytes(der) + end)
+    before = contents(tmp_path)
+    with pytest.raises(CertificateError, match=r"The key cannot sign .*cert\.pem: it is damaged, or too weak\."):
         started(tmp_path)
     assert contents(tmp_path) == before
 
