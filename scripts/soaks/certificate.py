@@ -14,7 +14,7 @@ from securechat.protocol.messages import Code, Deliver, Error, Join
 from securechat.transport.certificates import Pair, make_pair, pin_of, spki_hash
 from tests.support.visitors import KEY, Visitor, open_visitor
 
-_LOADED = "the certificate was loaded anew"
+_LOADED = "the certificate was reloaded"
 _PATIENCE = 30.0
 _COMERS = 2  # who connect again and again meanwhile
 

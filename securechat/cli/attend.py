@@ -48,9 +48,9 @@ class Announcer:
             threading.Thread(target=_notify_systemd, args=(path,), name="notify", daemon=True).start()
 
     def announce_change(self, started: Started) -> None:
-        """Print the line anew when the key has changed: who knows the old one does not come in any more."""
+        """Print the line again when the key has changed: the old line lets nobody in."""
         if started.pin != self._pin:
-            _logger.warning("the key is another one now: who knows the old pin has to be given the new line")
+            _logger.warning("the key has changed: give the new line to everybody who has the old one")
             self._print_line(self._address(started))
 
     def _print_line(self, address: ServerAddress) -> None:

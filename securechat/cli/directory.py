@@ -63,14 +63,14 @@ def only_server(data: Path) -> Iterator[None]:
     try:
         if not _lock(descriptor, data):
             raise InUseError(
-                f"Another securechat server (process {_holder(descriptor)}) uses {data}.",
-                "Stop that one, or name another directory with --data.",
+                f"A securechat server (process {_holder(descriptor)}) uses {data}.",
+                "Stop it, or name another directory with --data.",
                 option="--data",
             )
         with suppress(OSError):  # on a full disk the lock is as good without the number
             os.pwrite(descriptor, f"{os.getpid()}\n".encode().ljust(_PID_BYTES), 0)
         if before := settle(data):
-            _logger.warning("A restore that was interrupted is done; what was there before is in %s.", before)
+            _logger.warning("an interrupted restore is complete; what was there before is in %s", before)
         yield
     finally:
         os.close(descriptor)

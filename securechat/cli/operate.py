@@ -15,7 +15,7 @@ from securechat import labels, limits
 from securechat.cli.attend import Announcer, obey_signals, obey_typing
 from securechat.cli.directory import data_path, only_server
 from securechat.cli.logs import Logs, open_logs
-from securechat.cli.options import Place
+from securechat.cli.options import Place, judging
 from securechat.cli.outward import own_names
 from securechat.errors import SecurechatError
 from securechat.files import make_private_directory
@@ -72,7 +72,8 @@ async def _serve(given: dict[str, Any], descriptors: int, logs: Logs) -> None:
         access = AccessLog(gate, allowed.log_lines)
         alpns = [labels.ALPN] if given["compat"] is None else [labels.ALPN, labels.LEGACY_ALPN]
         keeper = CertificateKeeper(files, alpns)
-        tls = await keeper.load()
+        with judging("--cert", given["cert"]):
+            tls = await keeper.load()
         server = Server(configuration, tls[0], gate, access, logs.sinks)
         legacy = None if given["compat"] is None else LegacyServer(tls[1], gate, access)
         running: list[_Running] = [server, legacy] if legacy else [server]
@@ -123,7 +124,7 @@ async def _open_compat(place: Place) -> list[trio.SocketListener]:
     """
     listeners = await open_listeners(*place, COMPAT)
     _logger.warning(
-        "NOT ENCRYPTED: old programs are served on %s; whoever is on the way reads everything there",
+        "NOT ENCRYPTED: old programs are served on %s; everybody on the network path can read what is said there",
         format_place(listeners[0]),
     )
     return listeners
@@ -157,7 +158,7 @@ def _within_descriptors(allowed: ServerLimits, descriptors: int) -> ServerLimits
     most = descriptors - min(limits.RESERVED_DESCRIPTORS, descriptors // 2)
     if allowed.connections <= most:
         return allowed
-    _logger.warning("this system gives %d file descriptors: at most %d connections are taken", descriptors, most)
+    _logger.warning("this system gives %d file descriptors: the server takes at most %d connections", descriptors, most)
     return replace(allowed, connections=most)
 
 

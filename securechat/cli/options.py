@@ -157,7 +157,9 @@ class Setting(click.Option):
         except click.BadParameter as error:
             if not self._place(ctx):
                 raise
-            raise InputError(_brief(error.message), "Correct it, or remove it there.", option=self.opts[0]) from error
+            raise InputError(
+                _sentence(error.message), "Correct it, or remove it there.", option=self.opts[0]
+            ) from error
         except InputError as error:
             error.option = self.opts[0]
             raise
@@ -188,9 +190,9 @@ def judging(name: str, given: object) -> Iterator[None]:
     """Let an error say that the value of the option ``name`` is at fault, if one was ``given``."""
     try:
         yield
-    except InputError as error:
+    except SecurechatError as error:
         if given is not None:
-            error.option = name
+            error.option = error.option or name
         raise
 
 
@@ -206,6 +208,12 @@ def default_directory(found: Path | None, name: str) -> Path:
             f"Set HOME, or name a directory with {name}.",
         )
     return found
+
+
+def _sentence(text: str) -> str:
+    """Return the beginning of a complaint, as a sentence; click does not end all of its own with a full stop."""
+    text = _brief(text)
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _brief(text: str) -> str:

@@ -70,7 +70,7 @@ class AccessLog:
         recently, self._recently = self._recently, Counter()
         for peer, lines in recently.items():
             fields = {"change": "left out", "peer": peer, "lines": lines}
-            _logger.warning("lines about %s that were left out: %d", peer, lines, extra={"fields": fields})
+            _logger.warning("lines left out about %s: %d", peer, lines, extra={"fields": fields})
 
     def joined(self, peer: str, room: Room, *, created: bool) -> None:
         """Record a join."""

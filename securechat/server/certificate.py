@@ -102,7 +102,7 @@ class CertificateKeeper:
             return
         before, self._served = self._served, loaded.tls[0].leaf
         if is_asked or before != self._served:
-            _logger.info("the certificate was loaded anew")  # nobody can connect before the next line has run
+            _logger.info("the certificate was reloaded")  # nobody can connect before the next line has run
         use(loaded.tls)
         self._warn(loaded.remarks, is_asked=is_asked)
 
@@ -118,7 +118,7 @@ class CertificateKeeper:
             )
         raise CertificateError(
             f"{self._pair.certificate} and its key could not be read in {limits.CERTIFICATE_TIMEOUT:.0f} s.",
-            "Look at the disk, or the network, that they are on.",
+            "Check the disk or network that they are on.",
         )
 
     def _read_now(self, is_start: bool) -> _Loaded:
@@ -158,6 +158,4 @@ def judge_dates(leaf: Leaf, wall: float) -> list[str]:
         what = f"expires on {leaf.not_after:%Y-%m-%d}"
     else:
         return []
-    return [
-        f"the certificate {what}; only clients that know its pin do not mind. Put another in its place and send SIGHUP"
-    ]
+    return [f"the certificate {what}; only clients that know its pin accept it. Replace it and send SIGHUP"]

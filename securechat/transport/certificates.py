@@ -126,7 +126,7 @@ class Pair:
         Raises:
             CertificateError: The file cannot be read, or holds none that clients can read.
         """
-        return parse_leaf(read_pem(self.certificate, "Name another file with --cert."), self.certificate)
+        return parse_leaf(read_pem(self.certificate, "Name another file with --cert.", "--cert"), self.certificate)
 
     def load_into(self, context: ssl.SSLContext) -> None:
         """Let ``context`` serve with this pair.
@@ -136,7 +136,7 @@ class Pair:
             InputError: One file was given for both, and it holds no key.
         """
         leaf = self.read_leaf()
-        key = read_pem(self.key, _CHECK_FILE)
+        key = read_pem(self.key, _CHECK_FILE, "--key")
         if self.key == self.certificate and b"PRIVATE KEY" not in key:
             raise InputError(f"{self.certificate} holds no key.", "Give one with --key.")
         try:
@@ -145,7 +145,9 @@ class Pair:
         except ssl.SSLError as error:
             raise self._explain(leaf, key, error.reason or "") from error
         except OSError as error:
-            raise CertificateError(f"{self.key} cannot be read: {error.strerror}.", _CHECK_FILE) from error
+            raise CertificateError(
+                f"{self.key} cannot be read: {error.strerror}.", _CHECK_FILE, option="--key"
+            ) from error
 
     def _explain(self, leaf: Leaf, key: bytes, reason: str) -> CertificateError:
         """Say why OpenSSL refuses the pair."""
@@ -153,10 +155,13 @@ class Pair:
         if "TOO_SMALL" in reason or "TOO_WEAK" in reason:
             return CertificateError(f"{self.certificate} is too weak for TLS ({why}).", USABLE_KEYS)
         if any(mark in key for mark in _ENCRYPTED):
-            return CertificateError(f"{self.key} is encrypted.", "Give an unencrypted PEM key with --key.")
+            return CertificateError(
+                f"{self.key} is encrypted.", "Give an unencrypted PEM key with --key.", option="--key"
+            )
         try:
             is_of_one_pair = belongs(parse_key(key, self.key), leaf)
         except CertificateError as error:
+            error.option = "--key"
             return error
         if not is_of_one_pair or "MISMATCH" in reason:  # the latter where files changed since they were read
             return self.mismatch("Name the two files of one pair.")
@@ -178,12 +183,13 @@ def pin_of(pair: Pair) -> bytes:
     return pair.read_leaf().pin
 
 
-def read_pem(path: Path, advice: str) -> bytes:
+def read_pem(path: Path, advice: str, option: str = "") -> bytes:
     """Return the content of a small file; never wait for who writes to it.
 
     Args:
         path: The file.
         advice: What to do when it cannot be read.
+        option: The option that names it.
 
     Raises:
         CertificateError: It cannot be read, is no plain file, or is too large to be a certificate or a key.
@@ -197,9 +203,9 @@ def read_pem(path: Path, advice: str) -> bytes:
                 raise OSError(errno.EINVAL, "not a plain file")
             content = file.read(limits.CERTIFICATE_FILE_BYTES + 1)
     except OSError as error:
-        raise CertificateError(f"{path} cannot be read: {error.strerror}.", advice) from error
+        raise CertificateError(f"{path} cannot be read: {error.strerror}.", advice, option=option) from error
     if len(content) > limits.CERTIFICATE_FILE_BYTES:
-        raise CertificateError(f"{path} is too large to be a certificate or a key.", advice)
+        raise CertificateError(f"{path} is too large to be a certificate or a key.", advice, option=option)
     return content
 
 
@@ -365,7 +371,7 @@ def renew(pair: Pair, names: Sequence[str] = ()) -> None:
         names = names or leaf.names
     if not names:
         raise CertificateError(
-            f"Nothing says for which names {pair.certificate} is to be.", "Give them: 'securechat cert --renew NAME'."
+            f"The names for {pair.certificate} are unknown.", "Give them: 'securechat cert --renew NAME'."
         )
     sign_key(key, names, pair.certificate)
 

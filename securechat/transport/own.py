@@ -33,8 +33,8 @@ from securechat.transport.signing import PrivateKey, is_name
 
 _RENEWAL: Final = datetime.timedelta(days=limits.CERTIFICATE_RENEWAL_DAYS)
 _RESTORE: Final = (
-    "Restore it from a backup. If it is lost, move it away and start the server again: it makes another one, "
-    "whose pin has to be given to everybody."
+    "Restore it from a backup. If it is lost, move it away and start the server again: it makes a new key, "
+    "and you have to give everybody the new pin."
 )
 
 
@@ -75,7 +75,7 @@ class OwnPair:
         if is_there(self.pair.certificate):
             return self._look_at_both(now)
         sign_key(self._read_key(), self._names(), self.pair.certificate)
-        return [f"{self.pair.certificate} was not there: the key was signed again; its pin is the same"]
+        return [f"{self.pair.certificate} was missing: the key was signed again, and the pin is the same"]
 
     def renew(self, now: datetime.datetime) -> list[str]:
         """Renew the certificate if it is due, while it is served. This reads and writes files: call it in a thread.
@@ -109,8 +109,8 @@ class OwnPair:
         if aside is None:
             return []
         return [
-            f"{self.pair.key} was not there: a new key was made, and THE PIN HAS CHANGED. Whoever knows the old one "
-            f"has to be given the new line. The old certificate is now {aside}"
+            f"{self.pair.key} was missing: the server made a new key, and the pin has changed. "
+            f"Give everybody the new line. The old certificate is now {aside}"
         ]
 
     def _look_at_both(self, now: datetime.datetime) -> list[str]:
@@ -138,7 +138,7 @@ class OwnPair:
         """Move a certificate aside that the key cannot be served with, and sign the key."""
         aside = self._set_aside()
         sign_key(key, names, self.pair.certificate)
-        return [f"{self.pair.certificate} {why}: it is now {aside}, and the key was signed again. The pin is the key's"]
+        return [f"{self.pair.certificate} {why}: it is now {aside}, and the key was signed again; the pin is the key's"]
 
     def _set_aside(self) -> Path:
         """Rename the certificate, and return its new path.
@@ -158,8 +158,8 @@ class OwnPair:
             sign_key(key, leaf.names, self.pair.certificate)
         except SecurechatError as error:
             return [
-                f"the certificate could not be renewed, and is served as it is (valid until {leaf.not_after:%Y-%m-%d}; "
-                f"clients that know the pin do not look at that): {error}"
+                f"the certificate could not be renewed and stays in use (valid until {leaf.not_after:%Y-%m-%d}; "
+                f"clients that know the pin ignore that date): {error}"
             ]
         return []
 

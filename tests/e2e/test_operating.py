@@ -223,7 +223,7 @@ def test_the_access_log_survives_rotation_with_and_without_a_signal(guest: Home,
         assert guest.send(server, "--create", "one").code == 0
         path.rename(tmp_path / "access.log.1")
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for("the certificate was loaded anew", "err")
+        server.wait_for("the certificate was reloaded", "err")
         assert guest.send(server, "two").code == 0
         assert server.stop().code == 0
     assert " created " in (tmp_path / "access.log.1").read_text()

@@ -138,7 +138,7 @@ def test_a_server_that_runs_is_not_restored_over(box: Box) -> None:
         box.back_up()
         result = box.run("restore", str(box.copy), "--data", str(box.data))
         assert result.code == 1
-        assert f"Another securechat server (process {server.process.pid}) uses" in result.err
+        assert f"A securechat server (process {server.process.pid}) uses" in result.err
         result = box.run("restore", str(box.data), "--data", str(box.directory / "other"))
         assert "is the directory of a server that runs. Make a backup" in result.err
         assert box.heard(server) == 20

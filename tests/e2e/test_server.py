@@ -99,7 +99,7 @@ def test_a_new_certificate_is_served_after_sighup(tmp_path: Path, box: Home) -> 
         before = ssl.get_server_certificate(("127.0.0.1", server.port))
         make_pair(tmp_path / "pair", ["127.0.0.1"], overwrite=True)
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for(r"the certificate was loaded anew$", "err")
+        server.wait_for(r"the certificate was reloaded$", "err")
         after = ssl.get_server_certificate(("127.0.0.1", server.port))
         assert after != before
         server.wait_for(r"^Join with: .*\n(.*\n)*Join with: ")

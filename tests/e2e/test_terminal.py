@@ -225,7 +225,7 @@ def test_a_server_whose_terminal_is_closed_ends_and_does_not_haunt(box: Home) ->
     with Terminal(box, "server", "--host", "127.0.0.1", "--port", "0", *data) as server:
         server.sees(r"^ready ")
         result = box.run("server", "--host", "127.0.0.1", "--port", "0", *data)
-        assert f"Another securechat server (process {server.process.pid}) uses" in result.err
+        assert f"A securechat server (process {server.process.pid}) uses" in result.err
         assert server.hangs_up() == 0
     with box.serve(*data) as again:
         assert again.port

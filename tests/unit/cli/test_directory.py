@@ -60,7 +60,7 @@ def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 def test_only_a_living_server_keeps_others_away(tmp_path: Path, code: int) -> None:
     with holder(tmp_path, code) as program:
         with (
-            pytest.raises(InUseError, match=rf"Another securechat server \(process {program.pid}\) uses"),
+            pytest.raises(InUseError, match=rf"A securechat server \(process {program.pid}\) uses"),
             only_server(tmp_path),
         ):
             raise AssertionError("two servers")

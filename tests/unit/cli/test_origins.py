@@ -21,6 +21,7 @@ Told = Callable[..., str]
 # A value that each option refuses, where it is judged before anything is connected or opened.
 BAD = {
     "--access-log": "/dev/null/below",
+    "--cert": "/dev/null/below",
     "--data": "/dev/null/below",
     "--host": "two words",
     "--last": "-1",
@@ -41,7 +42,7 @@ BAD = {
     "--timeout": "1e9",
 }
 SWITCH = "banana"
-FILES_READ_LATER = {"--ca", "--cert", "--key"}  # and named by what is wrong with them
+FILES_READ_LATER = {"--ca", "--key"}  # and named by what is wrong with them
 ARGUMENTS = {"chat": ["host"], "send": ["host", "hi"], "tail": ["host"], "doctor": ["host"], "gui": []}
 ARGUMENTS |= {
     "rooms delete": ["0" * 64],
@@ -138,6 +139,23 @@ def test_a_bad_setting_is_named_with_file_and_line(name: str, option: Setting, h
     key, bad = option.opts[0].removeprefix("--"), BAD.get(option.opts[0], SWITCH)
     path = configure(home, f"# mine\n[{table}]\n{key} = {json.dumps([bad] if option.multiple else bad)}\n")
     assert told(name, option.opts[0]).startswith(f"securechat: {path}, line 3: ")
+
+
+def test_an_unusable_key_names_its_variable(
+    home: Path, monkeypatch: pytest.MonkeyPatch, told: Told, capfd: Capture
+) -> None:
+    assert run(["cert", "--out", str(home / "pair")]) == 0
+    capfd.readouterr()
+    monkeypatch.setenv("SECURECHAT_CERT", str(home / "pair" / "cert.pem"))
+    (home / "empty").touch()
+    for name in ("absent", "empty"):
+        monkeypatch.setenv("SECURECHAT_KEY", str(home / name))
+        assert told("server", "--key").startswith("securechat: SECURECHAT_KEY in the environment: "), name
+
+
+def test_a_complaint_of_click_ends_as_a_sentence(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+    monkeypatch.setenv("SECURECHAT_MEMORY", "maybe")
+    assert told("server", "--memory").endswith(". Correct it, or remove it there.")
 
 
 @pytest.mark.parametrize("name", ["server", "chat", "gui"])

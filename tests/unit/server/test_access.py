@@ -103,8 +103,8 @@ def test_what_was_left_out_is_reported_once(room: Room, caplog: pytest.LogCaptur
         access.report()
         access.report()
     assert caplog.messages == [
-        "lines about 2001:db8::/64 that were left out: 2",
-        "lines about 192.0.2.1 that were left out: 1",
+        "lines left out about 2001:db8::/64: 2",
+        "lines left out about 192.0.2.1: 1",
     ]
     fields = {"change": "left out", "peer": "192.0.2.1", "lines": 1}
     assert vars(caplog.records[1])["fields"] == fields
@@ -121,9 +121,9 @@ def test_reports_of_many_addresses_are_bounded(
             assert not access.may_log(f"192.0.2.{number}")
         access.report()
     assert caplog.messages == [
-        "lines about 192.0.2.0 that were left out: 1",
-        "lines about 192.0.2.1 that were left out: 1",
-        "lines about other addresses that were left out: 3",
+        "lines left out about 192.0.2.0: 1",
+        "lines left out about 192.0.2.1: 1",
+        "lines left out about other addresses: 3",
     ]
 
 
@@ -146,5 +146,5 @@ async def test_what_was_left_out_is_reported_each_minute(
         await trio.sleep(limits.REPORT_INTERVAL - 1)
         assert not caplog.messages
         await trio.sleep(2)
-        assert caplog.messages == ["lines about 192.0.2.1 that were left out: 1"]
+        assert caplog.messages == ["lines left out about 192.0.2.1: 1"]
         nursery.cancel_scope.cancel()

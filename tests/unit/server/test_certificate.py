@@ -30,7 +30,7 @@ from tests.support.patience import PATIENCE
 
 DAY = 24 * 3600.0
 ALPNS = ["securechat/1", "other"]
-LOADED = "the certificate was loaded anew"
+LOADED = "the certificate was reloaded"
 
 
 class Listeners:
@@ -185,7 +185,7 @@ async def test_files_that_hang_delay_nothing_else(
             await until(lambda: keeper._limiter.borrowed_tokens == 0)
         keeper.request()
         await until(lambda: len(listeners.given) == 2)
-    assert "could not be read in 0 s. Look at the disk, or the network" in caplog.messages[0]
+    assert "could not be read in 0 s. Check the disk or network" in caplog.messages[0]
 
 
 async def test_a_start_with_files_that_hang_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ async def test_what_a_start_repaired_is_said(tmp_path: Path, caplog: pytest.LogC
     make_pair(tmp_path, ["box"]).certificate.unlink()
     async with running(own(tmp_path)):
         pass
-    assert caplog.messages == [f"{tmp_path}/cert.pem was not there: the key was signed again; its pin is the same"]
+    assert caplog.messages == [f"{tmp_path}/cert.pem was missing: the key was signed again, and the pin is the same"]
 
 
 @pytest.mark.parametrize("name", ["cert.pem", "key.pem"])

@@ -327,7 +327,7 @@ def test_a_lost_certificate_is_made_again_for_given_names(tmp_path: Path) -> Non
     pair = make_pair(tmp_path, ["old.example"])
     pin = pin_of(pair)
     pair.certificate.unlink()
-    with pytest.raises(CertificateError, match=r"for which names .*cert\.pem is to be\. Give them"):
+    with pytest.raises(CertificateError, match=r"The names for .*cert\.pem are unknown\. Give them"):
         renew(pair)
     renew(pair, ["new.example"])
     assert (pair.read_leaf().names, pin_of(pair)) == (("new.example",), pin)

@@ -85,7 +85,7 @@ def test_a_lost_certificate_is_signed_again_for_the_same_key(tmp_path: Path) -> 
     (tmp_path / "cert.pem").unlink()
     again, remarks = started(tmp_path)
     assert (again, (tmp_path / "key.pem").read_bytes()) == (pin, key)
-    assert remarks == [f"{tmp_path}/cert.pem was not there: the key was signed again; its pin is the same"]
+    assert remarks == [f"{tmp_path}/cert.pem was missing: the key was signed again, and the pin is the same"]
 
 
 def test_a_lost_key_is_another_pin_and_said_loudly(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_lost_key_is_another_pin_and_said_loudly(tmp_path: Path) -> None:
     (tmp_path / "key.pem").unlink()
     again, (remark,) = started(tmp_path)
     assert again != pin
-    assert "THE PIN HAS CHANGED" in remark
+    assert "the pin has changed" in remark
     assert (tmp_path / "cert.pem.old").read_bytes() == certificate
     assert own(tmp_path).pair.read_leaf().names == ("chat.example",)
     assert started(tmp_path) == (again, [])
@@ -218,7 +218,7 @@ def test_a_renewal_that_fails_stops_nothing(
     monkeypatch.setattr(certificates, "write_private", fail)
     again, (remark,) = started(tmp_path)
     assert again == pin
-    assert "could not be renewed, and is served as it is" in remark
+    assert "could not be renewed and stays in use" in remark
     assert os.strerror(number) in remark
     assert "--force" not in remark
 
