@@ -29,7 +29,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @pytest.fixture
 async def port(pair: Pair, tmp_path: Path) -> AsyncIterator[int]:
     """Run a server whose limits are reached soon, with somebody in a room; yield its port."""
-    allowed = ServerLimits(connections_per_address=250)
+    allowed = ServerLimits(connections_per_address=350)
     server = Server(Configuration(tmp_path, "127.0.0.1", 0, allowed=allowed), ServerTls.load(pair))
 
     async with trio.open_nursery() as nursery:

@@ -104,23 +104,24 @@ async def _join_at_random(visitor: Visitor, *, is_proven: bool, may_create: bool
 
 
 async def _idle(port: int, *, task_status: trio.TaskStatus[None]) -> None:
-    """Do handshakes and join nothing."""
+    """Do handshakes, join nothing, and come again when that is ended."""
     progress = _Progress(task_status)
-    async with trio.open_nursery() as nursery:
-        limiter = trio.CapacityLimiter(_AT_ONCE)
 
-        async def idle() -> None:
-            async with limiter:
-                try:
-                    async with open_visitor(port, None) as visitor:
-                        progress.report()
-                        await visitor.next()
-                except* REFUSED:
-                    pass
-
+    async def idle() -> None:
         while True:
+            try:
+                async with open_visitor(port, None) as visitor:
+                    progress.report()
+                    await visitor.next()
+            except* REFUSED:
+                pass
+            await trio.sleep(_AT_ONCE * PAUSE)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(_AT_ONCE):
             nursery.start_soon(idle)
-            await trio.sleep(3 * PAUSE)
+            await trio.sleep(PAUSE)
+        await trio.sleep_forever()
 
 
 HOSTILE: dict[str, Hostile] = {
