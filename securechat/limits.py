@@ -85,7 +85,7 @@ JOIN_PAUSE: Final = 1.0  # announced to a refused JOIN if a token comes within t
 JOIN_MARGIN: Final = 0.5  # before the deadline of a connection that has joined nothing
 FAILED_JOIN: Final = 24  # joins that one that lets nobody in costs its connection
 ROOMS_ASKED_FOR: Final = 20_000  # that let nobody in and are remembered, of all addresses
-HELD_BACK_ADDRESSES: Final = 1000  # counted one by one between two lines of the log
+HELD_BACK_ADDRESSES: Final = 1000  # counted one by one between two reports; far below LOG_QUEUE_RECORDS
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
 
