@@ -57,6 +57,7 @@ DRAIN_TIMEOUT: Final = 10.0
 PRESENCE_AT_ONCE: Final = 32  # members of a room up to which changes are told one by one
 PRESENCE_DELAY: Final = 1.0  # above: told together, this much later
 EXPIRY_INTERVAL: Final = 60.0
+FIRST_EXPIRY: Final = 5.0  # of a start, before the server listens; it continues while it serves
 CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; a larger one has to stand
 CLOCK_TRUST: Final = 3600.0  # for this long before the time that it claims counts as age
 CLOCK_CLAIM: Final = 366 * 24 * 3600.0  # a larger jump is a wrong clock, or one put right: it never counts as age
