@@ -57,6 +57,7 @@ DRAIN_TIMEOUT: Final = 10.0
 PRESENCE_AT_ONCE: Final = 32  # members of a room up to which changes are told one by one
 PRESENCE_DELAY: Final = 1.0  # above: told together, this much later
 EXPIRY_INTERVAL: Final = 60.0
+FIRST_EXPIRY: Final = 5.0  # of a start, before the server listens; it continues while it serves
 CLOCK_JUMP: Final = 600.0  # of the wall clock against the steady one; a larger one has to stand
 CLOCK_TRUST: Final = 3600.0  # for this long before the time that it claims counts as age
 CLOCK_CLAIM: Final = 366 * 24 * 3600.0  # a larger jump is a wrong clock, or one put right: it never counts as age
@@ -85,7 +86,7 @@ JOIN_PAUSE: Final = 1.0  # announced to a refused JOIN if a token comes within t
 JOIN_MARGIN: Final = 0.5  # before the deadline of a connection that has joined nothing
 FAILED_JOIN: Final = 24  # joins that one that lets nobody in costs its connection
 ROOMS_ASKED_FOR: Final = 20_000  # that let nobody in and are remembered, of all addresses
-HELD_BACK_ADDRESSES: Final = 1000  # counted one by one between two lines of the log
+HELD_BACK_ADDRESSES: Final = 1000  # counted one by one between two reports; far below LOG_QUEUE_RECORDS
 OUTBOX_CHECK: Final = 0.25
 BUCKETS: Final = 20_000  # addresses remembered at once
 

@@ -261,6 +261,8 @@ class SqliteLog:
     async def expire(self, retention: Retention) -> dict[int, int]:
         """See ``RoomLog.expire``. Appends go on in between: a long expiry is many short commits."""
         is_crowded, self._is_crowded = self._is_crowded, False
+        if is_crowded:  # an append may have failed while the last expiry was still making room
+            is_crowded = await self._write(is_at_limit)
         cutoff = self.age.cutoff(retention.seconds)
         due: dict[int, int] = await self._read_worker.run(
             self._reported, find_expired, self._reader, retention, cutoff, is_crowded

@@ -55,7 +55,9 @@ class AccessLog:
         if not self._lines.of(peer).take():
             return True
         key = network(peer)
-        self._recently[key if key in self._recently or len(self._recently) < limits.BUCKETS else _OTHERS] += 1
+        self._recently[
+            key if key in self._recently or len(self._recently) < limits.HELD_BACK_ADDRESSES else _OTHERS
+        ] += 1
         self.left_out += 1
         return False
 

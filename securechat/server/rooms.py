@@ -70,7 +70,9 @@ class Rooms:
         try:
             opened = await self._log.open_room(address, new_log_id)
         finally:
-            self._looked_up -= Counter([address])
+            self._looked_up[address] -= 1
+            if not self._looked_up[address]:
+                del self._looked_up[address]
             if room := self._by_address.get(address):
                 self.release(room)
         if opened is None:

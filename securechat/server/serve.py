@@ -129,7 +129,7 @@ class Server:
             stack.push_async_callback(log.aclose)
             rooms = Rooms(log)
             upkeep = Upkeep(log, rooms, self._configuration.retention)
-            await upkeep.expire()
+            await upkeep.prepare()
             listeners = await open_listeners(self._configuration.host, self._configuration.port, SERVED)
             faults = FaultLog()
             report = partial(_report_failure, faults, upkeep)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final
 
 import trio
@@ -32,12 +33,19 @@ class Upkeep:
         self._log = log
         self._rooms = rooms
         self._retention = retention
-        self._due = 0.0
+        self._due = inf
         self._repeats = OnceAMinute(trio.current_time)
+
+    async def prepare(self) -> None:
+        """Expire before anybody joins. ``run`` continues with what takes long, so that a start never does."""
+        with trio.move_on_after(limits.FIRST_EXPIRY) as scope:
+            await self.expire()
+        if scope.cancelled_caught:
+            self.hasten()
 
     async def run(self) -> None:
         """Run for ever."""
-        self._due = trio.current_time() + limits.EXPIRY_INTERVAL
+        self._due = min(self._due, trio.current_time() + limits.EXPIRY_INTERVAL)
         while True:
             await trio.sleep(min(_TICK, limits.EXPIRY_INTERVAL))
             if trio.current_time() >= self._due:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -245,6 +246,30 @@ async def test_a_log_at_its_limit_says_so_and_expiry_always_makes_room(log: Sqli
         assert count_pages(log) <= limit
     await log.aclose()
     assert_sound(log._path)
+
+
+async def test_an_append_that_fails_during_an_expiry_costs_nothing_more(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms = await make_rooms(log)
+    await log.append([Append(rooms[0], 1, os.urandom(60_000)) for _ in range(400)])
+    log._writer.execute(f"PRAGMA max_page_count = {count_pages(log) + 64}")
+    with pytest.raises(LogFullError):
+        await append_for_ever(log, rooms[1])
+    fault: list[LogFullError] = []
+
+    def delete_after_an_append(*arguments: Any) -> bool:
+        if not fault:
+            with pytest.raises(LogFullError) as caught:
+                log._store_within(0, log._append_all, [Append(rooms[1], 1, bytes(limits.MIB))], 0)
+            fault.append(caught.value)
+        return trimming.delete_some(*arguments)
+
+    monkeypatch.setattr("securechat.history.sqlite.delete_some", delete_after_an_append)
+    assert await log.expire(Retention(None, None))
+    assert fault
+    assert await log.expire(Retention(None, None)) == {}
+    await log.aclose()
 
 
 @pytest.mark.parametrize("most", [1, 10**24])

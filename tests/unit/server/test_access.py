@@ -113,7 +113,7 @@ def test_what_was_left_out_is_reported_once(room: Room, caplog: pytest.LogCaptur
 def test_reports_of_many_addresses_are_bounded(
     room: Room, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "BUCKETS", 2)
+    monkeypatch.setattr(limits, "HELD_BACK_ADDRESSES", 2)
     access = AccessLog(Gate(), Rate(1, 0.1), Clock())
     with caplog.at_level(logging.WARNING, "securechat.access"):
         for number in range(5):

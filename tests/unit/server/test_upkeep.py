@@ -201,6 +201,28 @@ async def test_a_full_log_expires_at_the_next_tick(office: Office, autojump_cloc
     assert await office.kept() == 0
 
 
+async def test_a_long_expiry_delays_a_start_a_moment_only(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(tmp_path, messages=0)
+    await office.say()
+    expire = office.log.expire
+
+    async def expire_slowly(retention: Retention) -> dict[int, int]:
+        await trio.sleep(20)
+        return await expire(retention)
+
+    monkeypatch.setattr(office.log, "expire", expire_slowly)
+    began = trio.current_time()
+    await office.upkeep.prepare()
+    assert trio.current_time() - began == pytest.approx(limits.FIRST_EXPIRY)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(office.upkeep.run)
+        await trio.sleep(22)
+        assert await office.kept() == 0
+        nursery.cancel_scope.cancel()
+
+
 async def test_an_empty_room_goes_after_a_day_unless_somebody_is_in_it(
     office: Office, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
