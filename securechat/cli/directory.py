@@ -124,7 +124,7 @@ def _lock(descriptor: int, data: Path, *, shared: bool = False) -> bool:
     assert fault is not None
     raise SecurechatError(
         f"The file system of {data} has no locks: {fault.strerror}.",
-        "Name a directory on another one with --data.",
+        "Name a directory on another file system with --data.",
         option="--data",
     ) from fault
 

@@ -62,7 +62,7 @@ class Upkeep:
     def _watch_clock(self) -> None:
         if jump := self._log.age.look():
             _logger.warning(
-                "the clock jumped by %+.0f s; messages expire by the time that this server runs: check the clock", jump
+                "the clock jumped by %+.0f s: check it; messages expire by the running time of this server", jump
             )
 
     async def _attempt(self, failure: str, task: Callable[[], Awaitable[None]]) -> None:
