@@ -45,7 +45,7 @@ def data_path(given: Path | None) -> Path:
 def only_server(data: Path) -> Iterator[None]:
     """Keep every other server, and every command that writes, from the same directory.
 
-    A restore that was interrupted there is carried through first.
+    An interrupted restore there is completed first.
 
     Raises:
         InUseError: A server runs there.

@@ -1,4 +1,4 @@
-"""What a server does besides: it removes what is kept no longer."""
+"""Upkeep of a running server: it removes what is kept no longer."""
 
 import logging
 from collections.abc import Awaitable, Callable
