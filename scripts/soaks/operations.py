@@ -31,7 +31,7 @@ from tests.support.programs import Program
 from tests.support.traffic import Traffic, open_traffic
 from tests.support.visitors import open_visitor
 
-_ARRIVAL_SECONDS: Final = 30.0  # until a newcomer is in, whatever happens
+_ARRIVAL_SECONDS: Final = 30.0  # until a newcomer is in
 _YEARS: Final = 40
 _PIPE_BYTES: Final = 4096
 
@@ -42,7 +42,7 @@ async def run(directory: Path, random: Random, *, seconds: float, pause: float =
     Args:
         directory: An empty one.
         random: Chooses the operations and the instants.
-        seconds: How long; every operation once at the least.
+        seconds: How long; every operation at least once.
         pause: Seconds between two messages of each of two speakers.
     """
     report = Report("operations")

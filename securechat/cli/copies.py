@@ -42,8 +42,8 @@ def refuse_incomplete(directory: Path) -> None:
     """
     if os.path.lexists(directory / INCOMPLETE) or _INCOMPLETE_NAME.fullmatch(directory.absolute().name):
         raise StorageError(
-            f"{directory} is a backup that was interrupted, and not whole.",
-            "Use another backup; this one can be deleted.",
+            f"{directory} is an incomplete backup: making it was interrupted.",
+            "Use another backup, and delete this one.",
         )
 
 
@@ -62,8 +62,8 @@ def refuse_unsettled(directory: Path) -> None:
     with suppress(PermissionError):  # who reads the files says so
         if _under_way(directory):
             raise StorageError(
-                f"A restore in {directory} is under way, or was interrupted.",
-                "Start the server, or 'securechat restore' again: either carries it through.",
+                f"A restore in {directory} is running or was interrupted.",
+                "Start the server, or run 'securechat restore' again: both complete it.",
             )
 
 
@@ -89,7 +89,7 @@ def settle(directory: Path) -> Path | None:
             _place(directory, staged)
     except OSError as error:
         raise StorageError(
-            f"A restore in {directory} was interrupted, and cannot be carried through: {error.strerror}.",
+            f"A restore in {directory} was interrupted and cannot be completed: {error.strerror}.",
             "Check the disk and the rights of the directory, and try again.",
         ) from error
     return before if before and before.exists() else None

@@ -55,9 +55,9 @@ class _Work:
         """Print how many rooms were deleted, and how many there was no reason to delete."""
         click.echo(f"Deleted: {self._counts[Fate.DELETED]}.", err=True)
         if used := self._counts[Fate.IN_USE]:
-            click.echo(f"In use, and kept: {used}.", err=True)
+            click.echo(f"Kept, because in use: {used}.", err=True)
         if gone := self._counts[Fate.ABSENT]:
-            click.echo(f"Gone already: {gone}.", err=True)
+            click.echo(f"Already gone: {gone}.", err=True)
 
     def check(self) -> None:
         """Say what is not settled, and what failed.

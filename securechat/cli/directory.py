@@ -45,7 +45,7 @@ def data_path(given: Path | None) -> Path:
 def only_server(data: Path) -> Iterator[None]:
     """Keep every other server, and every command that writes, from the same directory.
 
-    A restore that was interrupted there is carried through first.
+    An interrupted restore there is completed first.
 
     Raises:
         InUseError: A server runs there.
@@ -124,7 +124,7 @@ def _lock(descriptor: int, data: Path, *, shared: bool = False) -> bool:
     assert fault is not None
     raise SecurechatError(
         f"The file system of {data} has no locks: {fault.strerror}.",
-        "Name a directory on another one with --data.",
+        "Name a directory on another file system with --data.",
         option="--data",
     ) from fault
 

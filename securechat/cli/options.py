@@ -138,8 +138,8 @@ class Setting(click.Option):
         if value is None or not _SERVICE_LINK.match(value):
             return value
         ctx.ensure_object(Origins).notices.append(
-            f"{self.envvar} in the environment was set for a service of that name ({_brief(value)}), and is ignored: "
-            f"give {self.opts[0]} on the command line or in config.toml"
+            f"{self.envvar} in the environment was set for a service of that name ({_brief(value)}) and is ignored; "
+            f"to set the option, give {self.opts[0]} on the command line or in config.toml"
         )
         return None
 

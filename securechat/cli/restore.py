@@ -9,7 +9,7 @@ import trio
 
 from securechat.cli.copies import CERTIFICATE_FILE, KEY_FILE, PARTS, commit, incomplete, refuse_unsettled, settle
 from securechat.cli.directory import is_in_use, only_server
-from securechat.errors import SecurechatError, StorageError
+from securechat.errors import CertificateError, SecurechatError, StorageError
 from securechat.files import create_private, make_private_directory, sync, write_private
 from securechat.history.generation import record_of, wal_of
 from securechat.history.sqlite import HISTORY_FILE, SqliteLog
@@ -68,7 +68,14 @@ def _look_at(source: Path, data: Path) -> list[str]:
     if not names:
         raise SecurechatError(f"There is no backup in {source}.", "Name a directory that 'securechat backup' made.")
     if {KEY_FILE, CERTIFICATE_FILE} <= set(names):
-        ServerTls.load(Pair(source / CERTIFICATE_FILE, source / KEY_FILE))
+        try:
+            ServerTls.load(Pair(source / CERTIFICATE_FILE, source / KEY_FILE))
+        except CertificateError as error:
+            raise CertificateError(
+                error.message,
+                f"Name another backup. If only {CERTIFICATE_FILE} is damaged, remove it from this one: the server "
+                "signs the key again, and the pin stays.",
+            ) from error
     return names
 
 

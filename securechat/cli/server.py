@@ -12,20 +12,20 @@ from securechat.errors import InputError
 
 
 @click.command()
-@option("--host", type=host, help="Listen on this address only; by default on all.")
+@option("--host", type=host, help="Name or address to listen on; by default all addresses.")
 @option(
     "--port",
     type=click.IntRange(0, 65535),
     default=7443,
     show_default=True,
-    help="TCP port; 0 picks one.",
+    help="TCP port; 0 picks a free one.",
 )
 @option(
     "--cert",
     type=FILE,
     help="Certificate (PEM); by default a self-signed one in --data.",
 )
-@option("--key", type=FILE, help="Its key (PEM); by default in the same file.")
+@option("--key", type=FILE, help="Key of --cert (PEM); by default in the same file.")
 @option("--data", type=FILE, help="Directory of history and own certificate.")
 @option("--memory", is_flag=True, help="Keep messages in memory only.")
 @option(
@@ -58,7 +58,7 @@ from securechat.errors import InputError
     metavar="[[HOST:]PORT]",
     help="Serve old programs too, in rooms of their own, NOT ENCRYPTED.",
 )
-@option("--access-log", type=FILE, help="Write joins and leaves to this file too.")
+@option("--access-log", type=FILE, help="Log joins and leaves to this file too.")
 @option(
     "--metrics",
     type=place("127.0.0.1"),
@@ -78,7 +78,7 @@ from securechat.errors import InputError
     is_eager=True,
     expose_value=False,
     callback=print_limits,
-    help="Print all limits with their defaults, and leave.",
+    help="Print all limits with their defaults, and exit.",
 )
 @option("--log-json", is_flag=True, help="Log one JSON object a line.")
 def server(**given: Any) -> None:

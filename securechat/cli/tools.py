@@ -12,16 +12,16 @@ from securechat.cli.options import FILE, option
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--out", type=FILE, default="certs", show_default=True, help="Directory.")
-@click.option("--force", is_flag=True, help="Replace an existing pair by one with another pin.")
+@click.option("--force", is_flag=True, help="Replace an existing pair; this changes the pin.")
 @click.option(
     "--renew",
     is_flag=True,
-    help="Give the key that is there a new certificate; the pin stays, and the names unless given.",
+    help="Sign the existing key again, for NAMES if given; this keeps the pin.",
 )
 def cert(names: tuple[str, ...], out: Path, *, force: bool, renew: bool) -> None:
     """Make a self-signed certificate for NAMES (default: localhost, 127.0.0.1, ::1) and print its pin.
 
-    A key without a certificate is signed and keeps its pin.
+    If there is a key and no certificate, the key is signed again and its pin stays.
     """
     from securechat.transport import certificates
     from securechat.transport.certificates import Pair, pin_of
@@ -36,7 +36,7 @@ def cert(names: tuple[str, ...], out: Path, *, force: bool, renew: bool) -> None
     else:
         certificates.make_pair(out, names, overwrite=force)
     if is_finished:
-        click.echo(f"{pair.key} is kept, and so is its pin.", err=True)
+        click.echo(f"{pair.key} is the old one, with the same pin.", err=True)
     click.echo(f"{pair.certificate} and {pair.key}", err=True)
     click.echo(format_pin(pin_of(pair)))
 
@@ -75,7 +75,7 @@ def list_hosts(profile: Path | None) -> None:
 @click.argument("server")
 @_profile
 def remove_host(server: str, profile: Path | None) -> None:
-    """Forget SERVER: the next connection asks anew."""
+    """Forget SERVER: the next connection asks again."""
     from securechat.cli.entrance import profile_path
     from securechat.client.address import parse_server
     from securechat.client.profile import Profile

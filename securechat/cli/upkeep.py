@@ -27,7 +27,7 @@ def rooms() -> None:
 @_data
 @click.option("--sort", type=click.Choice(["age", "size", "address"]), default="age", show_default=True)
 def list_rooms(data: Path | None, sort: str) -> None:
-    """Print one line for each room: address, messages, bytes, and when it was last used."""
+    """List rooms: address, messages, bytes, last use."""
     keys = {"age": lambda r: -r.used, "size": lambda r: -r.size, "address": lambda r: r.address}
     for room in sorted(_summaries(data), key=keys[sort]):
         click.echo(f"{room.address.hex()} {room.messages:>8} {room.size:>12} {_when(room.used)}")
@@ -36,23 +36,24 @@ def list_rooms(data: Path | None, sort: str) -> None:
 @rooms.command("delete")
 @click.argument("addresses", nargs=-1)
 @_data
-@click.option("--larger", type=int, metavar="BYTES", help="All rooms that hold more than that.")
-@click.option("--older", type=duration, metavar="AGE", help="All rooms that nobody has used for that long, as in 30d.")
-@click.option("--empty", is_flag=True, help="All rooms that hold no message.")
+@click.option("--larger", type=int, metavar="BYTES", help="Rooms that hold more than that.")
+@click.option("--older", type=duration, metavar="AGE", help="Rooms unused for that long, as in 30d.")
+@click.option("--empty", is_flag=True, help="Rooms without messages.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete_rooms(
     addresses: tuple[str, ...], data: Path | None, larger: int | None, older: int | None, *, empty: bool, yes: bool
 ) -> None:
-    """Delete rooms by ADDRESSES (8 digits or more), size, age, or what they hold; all conditions must hold.
+    """Delete rooms by address, size or age.
 
-    A room with members in it is in use: --older and --empty keep it. The others send its members away.
+    ADDRESSES are 8 digits or more of what 'rooms list' prints. A room is deleted if it meets all conditions.
+    --older and --empty keep rooms with members in them. Without them, the server sends the members away.
     """
     from securechat.cli.deleting import delete
     from securechat.cli.directory import data_path
     from securechat.server.control import Doomed
 
     if not addresses and larger is None and older is None and not empty:
-        raise click.UsageError("Say which rooms: ADDRESSES, --larger, --older or --empty.")
+        raise click.UsageError("Say which rooms: give ADDRESSES, --larger, --older or --empty.")
     chosen = [
         room for room in _summaries(data) if _is_meant(room, addresses, larger, older) and not (empty and room.messages)
     ]
@@ -106,9 +107,10 @@ def _summaries(data: Path | None) -> "list[Summary]":
 @click.argument("target", type=FILE)
 @_data
 def backup(target: Path, data: Path | None) -> None:
-    """Copy history, certificate and key of a server, running or not, to TARGET, a new directory.
+    """Copy history, certificate and key of a server to TARGET, a new directory.
 
-    To restore it: 'securechat restore TARGET', or 'securechat server --data TARGET'.
+    The server may be running. To restore the copy, run 'securechat restore TARGET'. To serve it where it is, run
+    'securechat server --data TARGET'.
     """
     from securechat.cli.backup import back_up
     from securechat.cli.copies import KEY_FILE
@@ -126,10 +128,9 @@ def backup(target: Path, data: Path | None) -> None:
 @click.argument("source", type=FILE, metavar="BACKUP")
 @_data
 def restore(source: Path, data: Path | None) -> None:
-    """Put BACKUP in the place of what a server has; the server is stopped.
+    """Replace the data of a stopped server by BACKUP.
 
-    What was there before is kept, in a directory below it. Copying a backup by hand needs a directory
-    that is empty: what a crash left would be joined with it.
+    The files that it replaces are kept in a new directory beside them, before-restore-TIME.
     """
     from securechat.cli.directory import data_path
     from securechat.cli.interrupt import raising
@@ -140,4 +141,4 @@ def restore(source: Path, data: Path | None) -> None:
         names, before = put_back(source, directory)
     click.echo(f"Restored to {directory}: {', '.join(names)}.", err=True)
     if before:
-        click.echo(f"What was there before is in {before}.", err=True)
+        click.echo(f"The replaced files are in {before}.", err=True)

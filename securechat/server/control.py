@@ -70,7 +70,7 @@ class Control:
             listener = await trio.to_thread.run_sync(_listen, self._path)
         except OSError as error:
             _logger.warning(
-                "'securechat rooms delete' has to wait until this server stops: %s cannot be made: %s",
+                "'securechat rooms delete' cannot work while this server runs: %s cannot be made: %s",
                 self._path,
                 error.strerror or error,
             )

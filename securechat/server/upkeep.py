@@ -1,4 +1,4 @@
-"""What a server does besides: it removes what is kept no longer."""
+"""Upkeep of a running server: it removes what is kept no longer."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -70,7 +70,7 @@ class Upkeep:
     def _watch_clock(self) -> None:
         if jump := self._log.age.look():
             _logger.warning(
-                "the clock jumped by %+.0f s; messages expire by the time that this server runs: check the clock", jump
+                "the clock jumped by %+.0f s: check it; messages expire by the running time of this server", jump
             )
 
     async def _attempt(self, failure: str, task: Callable[[], Awaitable[None]]) -> None:

@@ -68,7 +68,7 @@ def test_a_signal_during_the_start_is_never_lost(box: Home, number: signal.Signa
 
 
 @pytest.mark.parametrize("before", [(), pytest.param(INSIDE, marks=contained)], ids=["any", "first"])
-def test_a_signal_from_before_the_start_is_kept_where_it_is_blocked(box: Home, before: tuple[str, ...]) -> None:
+def test_a_blocked_signal_from_before_the_start_is_kept(box: Home, before: tuple[str, ...]) -> None:
     line = (*before, "env", "--block-signal=TERM", "sh", "-c", 'kill -TERM $$; exec "$@"', "sh", *box.command, "server")
     with Program((*line, "--data", str(box.directory / "server")), box.env) as program:
         program.process.wait(PATIENCE)

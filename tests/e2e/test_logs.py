@@ -209,7 +209,7 @@ def announcing(home: Home, *arguments: str) -> Iterator[tuple[Any, int, int]]:
         yield server, int(match[2]), reader
 
 
-async def test_who_reads_one_line_of_the_announcement_ends_nothing(box: Home, tmp_path: Path) -> None:
+async def test_closing_stdout_after_one_line_ends_nothing(box: Home, tmp_path: Path) -> None:
     pair = make_pair(tmp_path / "pair", ["127.0.0.1"], overwrite=False)
     with announcing(box, "--cert", str(pair.certificate), "--key", str(pair.key)) as (server, port, reader):
         os.close(reader)
@@ -236,7 +236,7 @@ async def test_a_full_disk_under_the_announcement_ends_nothing(box: Home) -> Non
     assert json.loads(result.err.splitlines()[0])["sink"] == "stdout"
 
 
-async def test_who_comes_and_goes_all_the_time_fills_no_disk(box: Home) -> None:
+async def test_endless_joins_and_leaves_fill_no_disk(box: Home) -> None:
     port = free_port()
     with await start(box, "--limit", "log-lines=10:0.001", "--metrics", str(port)) as server:
         await visit(server.port, _MANY)

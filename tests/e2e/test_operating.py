@@ -78,7 +78,7 @@ def test_a_room_with_members_in_it_is_in_use(member: Home, server: ServerProgram
     data = ("--data", str(server.data), "--yes")
     with member.chat(server, "alice") as program:
         result = box.run("rooms", "delete", "--older", "0", *data)
-        assert (result.code, result.err) == (0, "Deleted: 0.\nIn use, and kept: 1.\n")
+        assert (result.code, result.err) == (0, "Deleted: 0.\nKept, because in use: 1.\n")
         program.write("still here\n")
         program.wait_for(r"alice: still here$")
         assert program.finish().code == 0
@@ -122,7 +122,7 @@ def test_what_else_stands_in_the_directory_harms_nobody(
         assert [count for _, count, _ in rooms(box, again)] == [2]
         result = again.stop()
         assert result.code == 0
-        assert ("has to wait until this server stops" in result.err) == (name == "control")
+        assert ("cannot work while this server runs" in result.err) == (name == "control")
     assert (server.data / name / address).exists()
 
 
@@ -198,7 +198,7 @@ def test_the_soft_limit_of_file_descriptors_is_raised(box: Home) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 1024))
 
     with box.serve(preexec_fn=few) as server:
-        assert "this system gives 1024 file descriptors: at most 892 connections" in server.err
+        assert "this system gives 1024 file descriptors: the server takes at most 892 connections" in server.err
         soft = re.search(r"Max open files +(\d+)", Path(f"/proc/{server.process.pid}/limits").read_text())
         assert soft is not None
         assert soft[1] == "1024"

@@ -243,9 +243,9 @@ def test_a_killed_backup_is_no_server(box: Box, half: Program) -> None:
     for command in (("server", "--port", "0"), ("rooms", "list"), ("backup", str(box.directory / "other"))):
         result = box.run(*command, "--data", str(box.copy))
         assert (result.code, result.err.count("\n")) == (1, 1)
-        assert "is a backup that was interrupted, and not whole. Use another backup" in result.err
+        assert "is an incomplete backup: making it was interrupted. Use another backup" in result.err
     result = box.run("restore", str(box.copy), "--data", str(box.data))
-    assert "is a backup that was interrupted, and not whole" in result.err
+    assert "is an incomplete backup" in result.err
     assert "history.sqlite" not in modes(box.copy), "nothing was begun there"
     shutil.rmtree(box.copy)
     box.back_up()

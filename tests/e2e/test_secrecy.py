@@ -170,9 +170,7 @@ def test_a_passphrase_is_in_no_command_line_environment_or_output_of_a_client(
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_a_passphrase_cannot_be_read_from_the_environment_of_a_process(
-    tmp_path: Path, box: Home, server: ServerProgram
-) -> None:
+def test_the_environment_of_a_process_hides_the_passphrase(tmp_path: Path, box: Home, server: ServerProgram) -> None:
     member = member_home(tmp_path / "member", server)
     assert member.send(server, "--create", "hi").code == 0
     env = {"SECURECHAT_PASSPHRASE": PASSPHRASE, "OTHER": "stays"}

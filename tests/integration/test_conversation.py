@@ -689,7 +689,7 @@ async def test_a_conversation_that_remembers_nothing_leaves_the_profile_as_it_wa
                 assert state.heard(room_keys().address) == []
 
 
-async def test_a_server_that_refuses_a_join_for_long_is_named_with_its_time(
+async def test_a_long_refused_join_names_the_server_and_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_lying_server(tmp_path / "server", room_keys().address) as server:

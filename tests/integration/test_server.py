@@ -356,7 +356,7 @@ async def test_members_of_one_address_are_limited_and_the_next_is_told(pair: Pai
             await again.is_well()
 
 
-async def test_who_joins_nothing_makes_way_and_is_told(pair: Pair) -> None:
+async def test_a_connection_without_a_join_makes_way_and_is_told(pair: Pair) -> None:
     allowed = ServerLimits(connections_per_address=2)
     async with (
         open_server(pair, allowed=allowed) as server,

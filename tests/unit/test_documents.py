@@ -23,10 +23,16 @@ def test_the_code_and_the_test_of_a_rule_exist(rule: str, code: str, file: str, 
     assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), rule
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in ROOT.glob("*.md")))
+@pytest.mark.parametrize(
+    "page", sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
+)
 def test_links_between_the_documents_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8")):
-        assert (ROOT / target).exists(), target
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_a_line_of_the_readme_has_at_most_150_characters() -> None:
+    assert [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if len(line) > 150] == []
 
 
 def test_the_examples_of_the_protocol_are_those_of_the_vectors() -> None:

@@ -42,7 +42,7 @@ def test_the_file_is_where_the_system_has_such_files(tmp_path: Path, monkeypatch
     assert config_path() == tmp_path / "securechat" / "config.toml"
 
 
-def test_a_table_goes_to_its_commands_and_each_takes_what_it_knows(path: Path) -> None:
+def test_a_table_applies_to_the_commands_that_know_its_keys(path: Path) -> None:
     found = defaults(
         path,
         "[server]\nport = 9000\nretain-messages = 5\nretain = '30d'\n"

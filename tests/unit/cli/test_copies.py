@@ -106,7 +106,7 @@ def test_a_cut_at_any_step_is_carried_through(
     assert len(states) == 1 + 5 + 1 + 4
     assert files_in(states[0]) == OLD, "before the first rename nothing has changed"
     for state in states[1:]:
-        with pytest.raises(StorageError, match=r"is under way, or was interrupted\. Start the server"):
+        with pytest.raises(StorageError, match=r"is running or was interrupted\. Start the server"):
             refuse_unsettled(state)
         with only_server(state):
             assert files_in(state) == {**NEW, "access.log": "kept"}, state
@@ -123,7 +123,7 @@ def test_what_cannot_be_carried_through_is_said(data: Path, staged: Path, monkey
     failing: list[Callable[..., None]] = [fail]
     with monkeypatch.context() as patch:
         patch.setattr(copies, "sync", failing[0])
-        with pytest.raises(StorageError, match=r"cannot be carried through: Read-only file system\. Check the disk"):
+        with pytest.raises(StorageError, match=r"cannot be completed: Read-only file system\. Check the disk"):
             settle(data)
     settle(data)
     assert files_in(data) == {**NEW, "access.log": "kept"}
@@ -144,7 +144,7 @@ def test_an_interrupted_backup_is_no_data_directory(tmp_path: Path, by: str) -> 
     if by == "file":
         (directory / INCOMPLETE).touch()
     with (
-        pytest.raises(StorageError, match=r"is a backup that was interrupted, and not whole\. Use another"),
+        pytest.raises(StorageError, match=r"is an incomplete backup: .* Use another"),
         only_server(directory),
     ):
         raise AssertionError("a server on half of a backup")

@@ -108,7 +108,7 @@ def test_what_the_server_answers_is_reported(data: Path, capsys: pytest.CaptureF
 
     with served(data, answer):
         delete(data, ROOMS)
-    assert capsys.readouterr().err == "Deleted: 1.\nIn use, and kept: 1.\nGone already: 1.\n"
+    assert capsys.readouterr().err == "Deleted: 1.\nKept, because in use: 1.\nAlready gone: 1.\n"
 
 
 def test_what_fails_is_reported_with_the_reason(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +161,7 @@ def test_what_a_killed_server_left_is_deleted_by_hand(
 
     with served(data, answer):
         delete(data, ROOMS)
-    assert capsys.readouterr().err == ("Deleted: 1.\nGone already: 2.\n" if when == "done" else "Deleted: 3.\n")
+    assert capsys.readouterr().err == ("Deleted: 1.\nAlready gone: 2.\n" if when == "done" else "Deleted: 3.\n")
     assert with_log(data, "count") == 0
 
 

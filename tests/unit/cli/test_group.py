@@ -556,7 +556,7 @@ def test_a_key_without_a_certificate_is_signed_and_said(tmp_path: Path) -> None:
         (tmp_path / "cert.pem").unlink()
         again = CliRunner().invoke(main, ["cert", *arguments, "--out", str(tmp_path)])
         assert (again.exit_code, again.stdout) == (0, first.stdout)
-        assert "key.pem is kept, and so is its pin" in again.stderr
+        assert "key.pem is the old one, with the same pin" in again.stderr
     (tmp_path / "cert.pem").unlink()
     nameless = CliRunner().invoke(main, ["cert", "--renew", "--out", str(tmp_path)])
     assert nameless.exit_code == 1

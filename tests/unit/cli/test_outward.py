@@ -70,7 +70,7 @@ def test_the_announced_address_is_one_that_is_served(
         ((), V4),
     ],
 )
-def test_of_a_given_certificate_the_first_usable_name_is_announced(
+def test_the_first_usable_name_of_a_certificate_is_announced(
     machine: Machine, names: tuple[str, ...], announced: str
 ) -> None:
     machine(V4, V6)
@@ -79,7 +79,7 @@ def test_of_a_given_certificate_the_first_usable_name_is_announced(
 
 
 @pytest.mark.parametrize(("served", "announced"), [((ANY4,), "203.0.113.9"), ((ANY6,), "2001:db8::9")])
-def test_an_address_of_a_certificate_is_announced_if_its_family_is_served(
+def test_a_served_address_of_a_certificate_is_announced(
     machine: Machine, served: tuple[str, ...], announced: str
 ) -> None:
     machine(V4, V6)
@@ -106,7 +106,7 @@ def test_an_address_without_meaning_elsewhere_is_none(monkeypatch: pytest.Monkey
     ("hostname", "is_name"),
     [("box", True), ("box-1.example.org", True), ("x" * 64, False), ("a..b", False), ("-", False), ("b\u00fcx", False)],
 )
-def test_the_name_of_this_machine_is_one_of_its_own_if_it_is_sound(
+def test_a_valid_host_name_is_one_of_the_own_names(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, hostname: str, is_name: bool
 ) -> None:
     machine(None, V6)

@@ -344,7 +344,7 @@ def test_a_room_that_never_held_a_message_may_begin_again(profiles: Profiles, an
     assert (kinds(events), texts(events)) == ([], ["line 1", "line 2"])
 
 
-def test_a_stored_position_before_the_first_message_binds_to_no_log(profiles: Profiles, log: Log, ann: Member) -> None:
+def test_a_position_before_the_first_message_binds_to_no_log(profiles: Profiles, log: Log, ann: Member) -> None:
     log.fill(ann, 30)
     events = profiles.reader(position=position_in(Log(log_id=OTHER_LOG_ID), 0)).follow(log)
     assert kinds(events) == []

@@ -123,9 +123,7 @@ def test_two_jumps_remove_nothing_within_the_hour(machine: Machine, first: float
 
 @pytest.mark.parametrize("jump", [jump for jump in JUMPS if jump < 0 or jump > limits.CLOCK_CLAIM])
 @pytest.mark.parametrize("stands", [HOUR / 2, 2 * HOUR, 3 * DAY])
-def test_a_clock_that_was_wrong_for_long_and_is_put_right_removes_nothing(
-    machine: Machine, jump: float, stands: float
-) -> None:
+def test_correcting_a_long_wrong_clock_removes_nothing(machine: Machine, jump: float, stands: float) -> None:
     stamp = machine.clock.now()
     machine.wrong_by = jump
     machine.run(stands)
@@ -151,7 +149,7 @@ def test_nothing_is_kept_for_ever(machine: Machine, jump: float) -> None:
     assert not machine.is_kept(later)
 
 
-def test_a_clock_that_starts_in_1970_each_time_counts_what_it_runs(machine: Machine) -> None:
+def test_a_clock_that_always_starts_in_1970_counts_running_time(machine: Machine) -> None:
     stamp = machine.clock.now()
     for _ in range(14):
         machine.wrong_by = -machine.true
@@ -241,7 +239,7 @@ def test_another_jump_within_the_hour_begins_it_again(machine: Machine) -> None:
     assert not machine.is_kept(stamp)
 
 
-def test_what_was_stored_just_before_a_jump_was_noticed_does_not_age(machine: Machine) -> None:
+def test_a_message_stored_just_before_a_jump_does_not_age(machine: Machine) -> None:
     machine.run(60)
     machine.true += 50
     machine.wrong_by = 10 * DAY

@@ -213,7 +213,7 @@ def failing(function: Callable[..., bool], times: int) -> Callable[..., bool]:
 
 
 @pytest.mark.parametrize(("times", "works"), [(1, True), (7, False)])
-async def test_a_deletion_goes_on_after_a_commit_for_which_there_was_no_space(
+async def test_a_deletion_continues_after_a_commit_without_space(
     log: SqliteLog, monkeypatch: pytest.MonkeyPatch, times: int, works: bool
 ) -> None:
     rooms = await make_rooms(log)

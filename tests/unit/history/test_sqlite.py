@@ -262,7 +262,7 @@ def empty_disk(log: SqliteLog) -> None:
     log._writer.execute("PRAGMA max_page_count = 1000000")
 
 
-async def test_a_full_log_appends_nothing_of_the_batch_and_is_over_when_there_is_room(log: SqliteLog) -> None:
+async def test_a_full_log_appends_nothing_until_there_is_room(log: SqliteLog) -> None:
     room, other = await make_room(log), await make_room(log, bytes(32))
     await log.append([Append(room, 1, b"before")])
     heads = [await log.open_room(ADDRESS, None), await log.open_room(bytes(32), None)]
@@ -353,7 +353,7 @@ async def test_a_page_is_read_while_a_batch_is_being_written(log: SqliteLog) -> 
     log._writer.execute("ROLLBACK")
 
 
-async def test_who_joins_does_not_wait_for_pages(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_join_does_not_wait_for_pages(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     room = await make_room(log)
     go_on = threading.Event()
     monkeypatch.setattr("securechat.history.sqlite.read_page", lambda *_: go_on.wait(30))

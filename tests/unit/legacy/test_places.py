@@ -59,7 +59,7 @@ async def test_one_address_cannot_take_all_places(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="only Linux has all of 127.0.0.0/8")
-async def test_who_greets_nobody_makes_way(tmp_path: Path) -> None:
+async def test_a_connection_without_a_greeting_makes_way(tmp_path: Path) -> None:
     server = make_server(tmp_path, Gate(ServerLimits(connections_per_address=3)))
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]

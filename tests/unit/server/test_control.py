@@ -139,7 +139,7 @@ async def test_what_stands_in_place_of_the_socket_is_left_alone(
     before = path.lstat()
     await Control(Rooms(MemoryLog()), tmp_path).serve()
     (message,) = caplog.messages
-    assert message.startswith("'securechat rooms delete' has to wait until this server stops: ")
+    assert message.startswith("'securechat rooms delete' cannot work while this server runs: ")
     assert os.path.samestat(before, path.lstat())
 
 

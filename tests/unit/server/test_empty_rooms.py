@@ -133,7 +133,7 @@ async def test_who_has_begun_to_look_keeps_the_room(autojump_clock: MockClock) -
     assert found[0] is not None
 
 
-async def test_each_who_needs_space_makes_his_own(autojump_clock: MockClock) -> None:
+async def test_each_creation_makes_its_own_space(autojump_clock: MockClock) -> None:
     log = SlowLog()
     rooms = Rooms(log)
     await create(rooms, *ADDRESSES)

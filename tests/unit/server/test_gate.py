@@ -244,7 +244,7 @@ async def test_a_connection_that_joins_gets_its_token_back(autojump_clock: MockC
         nursery.cancel_scope.cancel()
 
 
-async def test_who_gives_up_leaves_nothing_in_the_queue(autojump_clock: MockClock) -> None:
+async def test_giving_up_leaves_nothing_in_the_queue(autojump_clock: MockClock) -> None:
     gate = Gate()
     with trio.move_on_after(1), gate.enter(HERE) as guest:
         await gate.wait_turn(guest)

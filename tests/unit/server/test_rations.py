@@ -108,7 +108,7 @@ async def test_what_is_remembered_is_bounded(autojump_clock: MockClock, monkeypa
     assert await rations.claim(HERE, b"b", 0) == limits.JOIN_PAUSE, "forgotten"
 
 
-async def test_who_goes_leaves_the_line(autojump_clock: MockClock) -> None:
+async def test_a_connection_that_ends_leaves_the_line(autojump_clock: MockClock) -> None:
     rations = open_rations()
     await rations.claim(HERE, b"a", 0)
     with trio.move_on_after(1):

@@ -157,7 +157,7 @@ async def test_a_clock_that_is_slewed_is_believed_at_once(
         (OverflowError("int too large"), ", by a fault of this server; please report it"),
     ],
 )
-async def test_a_task_that_fails_stops_nothing_and_is_said_once_a_minute(
+async def test_a_failing_task_is_reported_once_a_minute(
     office: Office,
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,

@@ -245,7 +245,7 @@ def reloaded(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("year", [-300, 1, 1950, 1970, 2000, 2066, 9989, 9999, 30000, 10**12])
-def test_a_wrong_clock_makes_a_certificate_that_is_replaced_later(
+def test_a_certificate_of_a_wrong_clock_is_replaced_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
     seconds = (year - 1970) * 365.25 * 24 * 3600
