@@ -20,6 +20,7 @@ from securechat.cli.outward import own_names
 from securechat.errors import SecurechatError
 from securechat.files import make_private_directory
 from securechat.history.log import Retention
+from securechat.history.sqlite import HISTORY_FILE
 from securechat.legacy.server import LegacyServer
 from securechat.limits import ServerLimits
 from securechat.server.access import AccessLog
@@ -164,7 +165,9 @@ def _within_descriptors(allowed: ServerLimits, descriptors: int) -> ServerLimits
 
 def _choose_pair(cert: Path | None, key: Path | None, data: Path) -> Pair | OwnPair:
     """Return the pair that was given, or the data directory's own."""
-    return OwnPair(data, _certificate_names) if cert is None else Pair(cert, key or cert)
+    if cert is not None:
+        return Pair(cert, key or cert)
+    return OwnPair(data, _certificate_names, is_known=(data / HISTORY_FILE).exists())
 
 
 def _certificate_names() -> list[str]:

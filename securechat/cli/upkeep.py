@@ -36,7 +36,7 @@ def list_rooms(data: Path | None, sort: str) -> None:
 @rooms.command("delete")
 @click.argument("addresses", nargs=-1)
 @_data
-@click.option("--larger", type=int, metavar="BYTES", help="Rooms that hold more than that.")
+@click.option("--larger", type=click.IntRange(min=0), metavar="BYTES", help="Rooms that hold more than that.")
 @click.option("--older", type=duration, metavar="AGE", help="Rooms unused for that long, as in 30d.")
 @click.option("--empty", is_flag=True, help="Rooms without messages.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

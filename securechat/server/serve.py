@@ -125,7 +125,7 @@ class Server:
         """
         async with AsyncExitStack() as stack:
             allowed = self._configuration.allowed
-            log = _open_log(self._configuration.data, allowed)
+            log = await trio.to_thread.run_sync(_open_log, self._configuration.data, allowed)
             stack.push_async_callback(log.aclose)
             rooms = Rooms(log)
             upkeep = Upkeep(log, rooms, self._configuration.retention)

@@ -49,14 +49,16 @@ class OwnPair:
     Args:
         directory: It exists, and no other server uses it.
         names: Returns what a certificate is to be for, one name at least; called only to make one.
+        is_known: Whether clients may know a key of this server already.
 
     Attributes:
         pair: The two files.
     """
 
-    def __init__(self, directory: Path, names: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, directory: Path, names: Callable[[], Sequence[str]], *, is_known: bool = False) -> None:
         self.pair = Pair(directory / "cert.pem", directory / "key.pem")
         self._names = names
+        self._is_known = is_known
 
     def settle(self, now: datetime.datetime) -> list[str]:
         """Make, repair or renew what has to be, before a start. This reads and writes files: call it in a thread.
@@ -106,11 +108,12 @@ class OwnPair:
         key = make_key(self.pair.key)
         aside = self._set_aside() if was_there else None
         sign_key(key, names, self.pair.certificate)
-        if aside is None:
+        if aside is None and not self._is_known:
             return []
+        where = f". The old certificate is now {aside}" if aside else ""
         return [
             f"{self.pair.key} was missing: the server made a new key, and the pin has changed. "
-            f"Give everybody the new line. The old certificate is now {aside}"
+            f"Give everybody the new line{where}"
         ]
 
     def _look_at_both(self, now: datetime.datetime) -> list[str]:

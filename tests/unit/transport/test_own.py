@@ -100,6 +100,15 @@ def test_a_lost_key_is_another_pin_and_said_loudly(tmp_path: Path) -> None:
     assert started(tmp_path) == (again, [])
 
 
+def test_both_lost_where_clients_may_know_a_key_is_said(tmp_path: Path) -> None:
+    (remark,) = OwnPair(tmp_path, lambda: NAMES, is_known=True).settle(now())
+    assert remark == (
+        f"{tmp_path}/key.pem was missing: the server made a new key, and the pin has changed. "
+        "Give everybody the new line"
+    )
+    assert OwnPair(tmp_path, lambda: NAMES, is_known=True).settle(now()) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", certified.to_pem(certified.of_version_6()[0])])
 def test_a_damaged_certificate_is_moved_aside_and_the_key_signed(tmp_path: Path, content: bytes) -> None:
     pin, _ = started(tmp_path)
